@@ -1,0 +1,57 @@
+package dsn
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+)
+
+func TestSplit(t *testing.T) {
+	for _, c := range []struct{ rule, text, status, rest string }{
+		{"a leading code is taken", "5.1.1 no such user", "5.1.1", "no such user"},
+		{"three digits are allowed", "4.7.999 later", "4.7.999", "later"},
+		{"a code alone leaves no text", "2.0.0", "2.0.0", ""},
+		{"no code keeps the default", "no such user", "5.0.0", "no such user"},
+		{"class 3 does not exist", "3.1.1 x", "5.0.0", "3.1.1 x"},
+		{"four digits are no code", "5.1.1111 x", "5.0.0", "5.1.1111 x"},
+		{"an address is no code", "5.1.1.1 x", "5.0.0", "5.1.1.1 x"},
+		{"blanks before the code are skipped", "  4.2.2 full", "4.2.2", "full"},
+	} {
+		status, rest := Split(c.text, "5.0.0")
+		if status != c.status || rest != c.rest {
+			t.Errorf("%s: Split(%q) = %q, %q", c.rule, c.text, status, rest)
+		}
+	}
+}
+
+func TestTemporary(t *testing.T) {
+	for _, c := range []struct {
+		rule string
+		err  error
+		want bool
+	}{
+		{"an error without a status is temporary", errors.New("x"), true},
+		{"class 4 is temporary", Errorf("4.2.2", "full"), true},
+		{"class 5 is permanent", Errorf("5.1.1", "unknown"), false},
+		{"a wrapped error keeps its permanence", fmt.Errorf("a: %w", Errorf("5.1.1", "unknown")), false},
+		{"a malformed status is temporary", Errorf("5.x", "odd"), true},
+	} {
+		if got := Temporary(c.err); got != c.want {
+			t.Errorf("%s: got %v", c.rule, got)
+		}
+		if got := Of(c.err).Class() == '4'; got != c.want {
+			t.Errorf("%s: outcome class disagrees", c.rule)
+		}
+	}
+}
+
+func FuzzSplit(f *testing.F) {
+	f.Add("5.1.1 no such user")
+	f.Add("4.2.")
+	f.Fuzz(func(t *testing.T, s string) {
+		status, _ := Split(s, "4.0.0")
+		if !Valid(status) {
+			t.Errorf("Split(%q) gives the invalid status %q", s, status)
+		}
+	})
+}
