@@ -2,6 +2,7 @@ package proto
 
 import (
 	"fmt"
+	"sync"
 	"time"
 
 	"postroad/libmail/attr"
@@ -73,41 +74,86 @@ func (c *AnvilCounts) field(name string) *int {
 	panic("anvil counter " + name)
 }
 
-// An AnvilClient asks private/anvil over one connection.
+// An AnvilClient counts for one smtpd process, over the one connection whose
+// end tells anvil that the process is gone.
 type AnvilClient struct {
-	IPC *ipc.Client
+	path    string
+	timeout time.Duration
+
+	mu   sync.Mutex // held for a whole request
+	conn *ipc.Conn  // nil until the first request and after an error
 }
 
 // NewAnvilClient talks to the service at path, usually
 // "private/$anvil_service_name".
 func NewAnvilClient(path string, timeout time.Duration) *AnvilClient {
-	return &AnvilClient{&ipc.Client{Path: path, Protocol: ProtocolAnvil, Timeout: timeout}}
+	return &AnvilClient{path: path, timeout: timeout}
 }
 
-// Do counts an event, or looks up, for a client.
-func (c *AnvilClient) Do(verb, ident string) (n AnvilCounts, err error) {
+// Do counts an event, or looks up, for a client. A request that fails on an
+// old connection is made once more on a new one.
+func (c *AnvilClient) Do(verb, ident string) (AnvilCounts, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.conn != nil {
+		if n, err := c.ask(verb, ident); err == nil {
+			return n, nil
+		}
+	}
+	conn, err := ipc.Dial(c.path, c.timeout)
+	if err != nil {
+		return AnvilCounts{}, err
+	}
+	c.conn = conn
+	if got := conn.In().Str("protocol"); conn.In().Err() == nil && got != ProtocolAnvil {
+		c.hangUp()
+		return AnvilCounts{}, fmt.Errorf("%s: server speaks %.100q, not %s", c.path, got, ProtocolAnvil)
+	}
+	conn.In().End()
+	return c.ask(verb, ident)
+}
+
+// Close ends the connection, and with it the counts of this process.
+func (c *AnvilClient) Close() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.conn != nil {
+		c.hangUp()
+	}
+}
+
+func (c *AnvilClient) hangUp() {
+	c.conn.Close() // of no more use; its error adds nothing
+	c.conn = nil
+}
+
+// ask makes one request on the connection there is.
+func (c *AnvilClient) ask(verb, ident string) (n AnvilCounts, err error) {
 	fields, known := anvilReplies[verb]
 	if !known {
 		panic("anvil request " + verb)
 	}
-	err = c.IPC.Do(func(conn *ipc.Conn) error {
-		out, in := conn.Out(), conn.In()
-		out.Str("request", verb)
-		out.Str("ident", ident)
-		out.End()
-		if err := out.Flush(); err != nil {
-			return err
-		}
+	out, in := c.conn.Out(), c.conn.In()
+	out.Str("request", verb)
+	out.Str("ident", ident)
+	out.End()
+	if err = out.Flush(); err == nil {
 		if status := in.Int("status"); status != 0 && in.Err() == nil {
-			return fmt.Errorf("anvil refuses %s for %s", verb, ident)
+			err = fmt.Errorf("status %d", status)
 		}
 		for _, f := range fields {
 			*n.field(f) = int(in.Int(f))
 		}
 		in.End()
-		return in.Err()
-	})
-	return n, err
+	}
+	if err == nil {
+		err = in.Err()
+	}
+	if err != nil {
+		c.hangUp()
+		return AnvilCounts{}, fmt.Errorf("%s: %s: %w", c.path, verb, err)
+	}
+	return n, nil
 }
 
 // ServeAnvil runs the server's half until the client closes.

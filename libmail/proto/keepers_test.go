@@ -78,7 +78,7 @@ func TestAnvil(t *testing.T) {
 		})
 	}, func(path string) {
 		c := NewAnvilClient(path, time.Second)
-		defer c.IPC.Close()
+		defer c.Close()
 		for verb, want := range map[string]AnvilCounts{AnvilConnect: {Count: 1, Rate: 2}} {
 			if n, err := c.Do(verb, "smtp:192.0.2.1"); n != want || err != nil {
 				t.Errorf("%s: %v, %v", verb, n, err)
