@@ -17,7 +17,7 @@ type Rcpt struct {
 	Address string
 	Offset  int64  // of its record, for MarkDone; -1 for one that is not in the file
 	DSNOrig string // "rfc822;user@example.com" (RFC 3461 §4.2), or ""
-	Notify  int    // NotifyNever... summed, 0 for none (RFC 3461 §4.1)
+	Notify  int    // 1 NEVER, 2 SUCCESS, 4 FAILURE, 8 DELAY, summed; 0 for none (RFC 3461 §4.1)
 }
 
 // A Client is where a message came from; empty strings are unknown.
@@ -212,7 +212,7 @@ func (p *envelopeParser) rcptAttr(t record.Type, value string) {
 		p.next.DSNOrig = value
 	case record.DSNNotify:
 		n, err := strconv.Atoi(value)
-		if err != nil || n <= 0 || n&^NotifyAll != 0 || n&NotifyNever != 0 && n != NotifyNever {
+		if err != nil || n <= 0 || n&^notifyAll != 0 || n&notifyNever != 0 && n != notifyNever {
 			p.note("ignoring malformed DSN notify flags <%.200s>", value)
 			return
 		}

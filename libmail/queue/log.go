@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"postroad/libmail/addr"
 	"postroad/libmail/dsn"
 )
 
@@ -30,8 +31,7 @@ const (
 
 // AppendLog adds a recipient to the log of a message; kind is Bounce, Defer or
 // Trace. The entry is on stable storage when AppendLog returns nil; else the
-// log is as it was. quote puts an address in its printed form, as in
-// RFC 5321 §4.1.2.
+// log is as it was. Addresses are written in their quoted form.
 //
 //	(empty line)
 //	<user@example.com>: reason             if OldLogs
@@ -48,7 +48,7 @@ const (
 //	mta_mname=mx.example.com
 //	reason=host mx.example.com said: 550 5.1.1 unknown
 //	(empty line)
-func (s *Spool) AppendLog(kind, id string, r Rcpt, o dsn.Outcome, quote func(string) string) error {
+func (s *Spool) AppendLog(kind, id string, r Rcpt, o dsn.Outcome) error {
 	path, err := s.file(kind, id)
 	if err != nil {
 		return err
@@ -59,7 +59,7 @@ func (s *Spool) AppendLog(kind, id string, r Rcpt, o dsn.Outcome, quote func(str
 	}
 	err = s.lockLog(h)
 	if err == nil {
-		err = appendSynced(h, s.logEntry(r, o, quote))
+		err = appendSynced(h, s.logEntry(r, o))
 	}
 	if errClose := h.Close(); err == nil {
 		err = errClose
@@ -130,7 +130,7 @@ func appendSynced(h Handle, p []byte) error {
 }
 
 // logEntry is the text of one entry.
-func (s *Spool) logEntry(r Rcpt, o dsn.Outcome, quote func(string) string) []byte {
+func (s *Spool) logEntry(r Rcpt, o dsn.Outcome) []byte {
 	var b bytes.Buffer
 	b.WriteByte('\n')
 	put := func(name, value string) {
@@ -146,7 +146,7 @@ func (s *Spool) logEntry(r Rcpt, o dsn.Outcome, quote func(string) string) []byt
 	}
 	quoted := ""
 	if r.Address != "" {
-		quoted = quote(r.Address)
+		quoted = addr.Quote(r.Address)
 	}
 	if s.o.OldLogs {
 		b.WriteString("<" + oneLine(quoted) + ">: " + oneLine(o.Reason) + "\n")
@@ -155,8 +155,8 @@ func (s *Spool) logEntry(r Rcpt, o dsn.Outcome, quote func(string) string) []byt
 		quoted = "<>"
 	}
 	put("recipient", quoted)
-	if r.Orig != "" && !strings.EqualFold(r.Orig, r.Address) {
-		put("original_recipient", quote(r.Orig))
+	if r.Orig != "" && !addr.EqualFold(r.Orig, r.Address) {
+		put("original_recipient", addr.Quote(r.Orig))
 	}
 	if r.Offset > 0 {
 		put("offset", strconv.FormatInt(r.Offset, 10))
@@ -314,7 +314,7 @@ func (l *LogReader) attr(e *LogEntry, line string) {
 	case "dsn_orig_rcpt":
 		e.DSNOrig = value
 	case "notify_flags":
-		if err == nil && number > 0 && number <= NotifyAll {
+		if err == nil && number > 0 && number <= notifyAll {
 			e.Notify = int(number)
 		}
 	case "offset":

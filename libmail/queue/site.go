@@ -55,10 +55,10 @@ func (s *Spool) AppendSite(site, id string) error {
 // maxSiteIDs bounds the ids that FlushSite remembers to skip repetitions.
 const maxSiteIDs = 10000
 
-// FlushSite calls each with the messages that wait for a site, and empties
-// the log if each returned true at least once. name is the name of the log,
-// as SiteName makes it and Scan finds it. Others who append meanwhile wait.
-func (s *Spool) FlushSite(name string, each func(id string) bool) error {
+// FlushSite calls each with the messages that wait for a site, then empties
+// the log. name is the name of the log, as SiteName makes it and Scan finds
+// it. Others who append meanwhile wait.
+func (s *Spool) FlushSite(name string, each func(id string)) error {
 	path, err := s.file(Flush, name)
 	if err != nil {
 		return err
@@ -82,9 +82,8 @@ func (s *Spool) FlushSite(name string, each func(id string) bool) error {
 	return s.fs.SetTime(path, s.o.Now()) // so that it counts as read, also where reading leaves no trace
 }
 
-func (s *Spool) flushSite(h Handle, name string, each func(id string) bool) error {
+func (s *Spool) flushSite(h Handle, name string, each func(id string)) error {
 	seen := map[string]bool{}
-	count := 0
 	lines := bufio.NewScanner(io.NewSectionReader(h, 0, 1<<62))
 	for lines.Scan() {
 		id := lines.Text()
@@ -98,15 +97,10 @@ func (s *Spool) flushSite(h Handle, name string, each func(id string) bool) erro
 		if len(seen) < maxSiteIDs {
 			seen[id] = true
 		}
-		if each(id) {
-			count++
-		}
+		each(id)
 	}
 	if err := lines.Err(); err != nil && !errors.Is(err, bufio.ErrTooLong) {
 		return err
-	}
-	if count == 0 {
-		return nil
 	}
 	return h.Truncate(0)
 }

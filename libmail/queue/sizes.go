@@ -17,26 +17,15 @@ type Sizes struct {
 	SendOpts      int   // SMTPUTF8 and the like, summed
 }
 
-// Flags of Sizes. The notify bits are those of Rcpt.Notify, once to the left.
-const (
-	MixedRcpts    = 1 << 0 // recipients stand between other records
-	FlagsAll      = 1<<5 - 1
-	NotifyNever   = 1 << 0 // RFC 3461 §4.1
-	NotifySuccess = 1 << 1
-	NotifyFailure = 1 << 2
-	NotifyDelay   = 1 << 3
-	NotifyAll     = 1<<4 - 1
-)
+// MixedRcpts is set in Sizes.Flags when recipients stand between other
+// records. The next four bits are the union of Rcpt.Notify, once to the left.
+const MixedRcpts = 1 << 0
 
-// Bits of Sizes.SendOpts.
 const (
-	OptUTF8       = 1 << iota // SMTPUTF8 requested by the client
-	OptUTF8Header             // UTF-8 in a header
-	OptUTF8Sender
-	OptUTF8Rcpt // in delivery requests only
-	OptTLSNo    // header TLS-Required: no
-	OptReqTLS   // REQUIRETLS
-	OptAll      = 1<<6 - 1
+	flagsAll    = 1<<5 - 1
+	notifyNever = 1 << 0
+	notifyAll   = 1<<4 - 1
+	sendOptsAll = 1<<6 - 1
 )
 
 // String is the data of the size record: 95 bytes.
@@ -60,9 +49,9 @@ func ParseSizes(data []byte) (Sizes, error) {
 		}
 		n[i], count = v, i+1
 	}
-	z := Sizes{n[0], n[1], int(n[2]), int(n[3]), n[4], int(n[5]) & OptAll}
+	z := Sizes{n[0], n[1], int(n[2]), int(n[3]), n[4], int(n[5]) & sendOptsAll}
 	if count < 3 || z.DataSize <= 0 || z.DataOffset <= 0 || z.DataSize > maxOffset || z.DataOffset > maxOffset ||
-		z.Flags&^FlagsAll != 0 || z.ContentLength < 0 {
+		z.Flags&^flagsAll != 0 || z.ContentLength < 0 {
 		return z, fmt.Errorf("%w: size record %.100q", ErrCorrupt, data)
 	}
 	if z.ContentLength == 0 {
