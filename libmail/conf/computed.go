@@ -1,0 +1,98 @@
+package conf
+
+import (
+	"debug/buildinfo"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+)
+
+// computed returns the default of a parameter that depends on the machine or
+// on the running process. A setting in main.cf wins over it.
+func (c *Config) computed(name string) (string, bool) {
+	switch name {
+	case "myhostname":
+		return c.hostname(), true
+	case "mydomain":
+		_, domain, found := strings.Cut(c.String("myhostname"), ".")
+		if !found {
+			domain = defaultDomain
+		}
+		return domain, true
+	case "mynetworks":
+		return c.networks(), true
+	case "config_directory":
+		return c.dir, true
+	case "process_id":
+		return strconv.Itoa(os.Getpid()), true
+	case "process_name":
+		return filepath.Base(os.Args[0]), true
+	}
+	return "", false
+}
+
+const defaultDomain = "localdomain"
+
+// hostname is the kernel's name for this machine. A name without a dot gets
+// $mydomain if main.cf sets that, else "localdomain"; the DNS is not asked,
+// because every program would hang when it does not answer.
+func (c *Config) hostname() string {
+	name, err := os.Hostname()
+	if err != nil || name == "" {
+		name = "localhost" // the kernel always has a name; a chroot may hide it
+	}
+	if strings.Contains(name, ".") {
+		return name
+	}
+	if c.IsSet("mydomain") && !strings.Contains(c.set["mydomain"].value, "$") {
+		return name + "." + c.set["mydomain"].value
+	}
+	return name + "." + defaultDomain
+}
+
+// module is what the build information of our programs says.
+const module = "postroad"
+
+// DaemonDirectory is the directory of the programs that master starts:
+// $daemon_directory if our master is there, else the directory of the running
+// program. A main.cf that came with Postfix names Postfix's own programs, which
+// do not understand ours.
+func (c *Config) DaemonDirectory() string { return c.programDirectory("daemon_directory", "master") }
+
+// CommandDirectory is DaemonDirectory for the commands that people and scripts
+// type: $command_directory if our sendmail is there, else the directory of the
+// running program.
+func (c *Config) CommandDirectory() string {
+	return c.programDirectory("command_directory", "sendmail")
+}
+
+func (c *Config) programDirectory(parameter, probe string) string {
+	configured := c.String(parameter)
+	if isOurs(filepath.Join(configured, probe)) {
+		return configured
+	}
+	beside := selfDirectory()
+	if beside == "" {
+		return configured
+	}
+	return beside
+}
+
+var selfDirectory = sync.OnceValue(func() string {
+	path, err := os.Executable()
+	if err != nil {
+		return "" // no /proc: the configured directory is used
+	}
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		path = real
+	}
+	return filepath.Dir(path)
+})
+
+// isOurs reports whether the file is a program built from this module.
+func isOurs(path string) bool {
+	info, err := buildinfo.ReadFile(path)
+	return err == nil && (info.Main.Path == module || strings.HasPrefix(info.Path, module+"/"))
+}
