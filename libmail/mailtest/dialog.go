@@ -1,5 +1,3 @@
-// Package mailtest runs one program or the whole suite in a temporary
-// directory and plays dialogs with it; only tests use it.
 package mailtest
 
 import (
