@@ -1,0 +1,276 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"time"
+
+	"postroad/libmail/ipc"
+)
+
+// acceptPause is how long nothing is accepted after a shortage of
+// descriptors or memory; as a log line goes with it, a second.
+const acceptPause = time.Second
+
+// Bounds on a trigger request and its time, and on a datagram.
+const (
+	maxTrigger  = 4096
+	triggerTime = 10 * time.Second
+	maxDatagram = 65536
+)
+
+// passTime bounds how long a passing program may take to hand over.
+const passTime = 10 * time.Second
+
+// accept runs one socket until the process leaves.
+func (r *running) accept(s *socket) {
+	defer r.accepting.Done()
+	for {
+		if s.wait() != nil || r.leaving.Load() {
+			return
+		}
+		if r.changed() {
+			return
+		}
+		if !r.takeSlot() {
+			return
+		}
+		c, err := s.accept()
+		if err == nil {
+			go r.session(c)
+			continue
+		}
+		r.slots.release()
+		switch {
+		case errors.Is(err, errLeft):
+		case shortage(err):
+			r.env.Log.Warning("%v -- no new clients for %v", err, acceptPause)
+			r.pause(acceptPause)
+		default:
+			r.env.Log.Warning("%v", err)
+			r.pause(acceptPause)
+		}
+	}
+}
+
+// takeSlot waits for a slot, except where maxproc does not count clients.
+func (r *running) takeSlot() bool {
+	if r.svc.ManyClients {
+		r.slots.add()
+		return true
+	}
+	return r.slots.acquire()
+}
+
+// pause sleeps, or returns early when the process leaves.
+func (r *running) pause(d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-r.left:
+	}
+}
+
+// session serves one connection, whose slot is taken.
+func (r *running) session(c net.Conn) {
+	defer r.slots.release()
+	defer c.Close() // the session said what it had to say
+	defer func() {
+		if r.env.recovered("session") && r.svc.Panicked != nil {
+			r.apologize(c)
+		}
+	}()
+	switch {
+	case r.svc.stream != nil:
+		r.conversation(c)
+	case r.svc.inet != nil && r.env.Type == "pass":
+		r.passed(c)
+	case r.svc.inet != nil:
+		r.svc.inet(r.ctx, c)
+	case r.svc.trigger != nil:
+		r.triggered(c)
+	}
+}
+
+// apologize lets the program say a last word after a panic.
+func (r *running) apologize(c net.Conn) {
+	defer func() {
+		if p := recover(); p != nil {
+			r.env.Log.Panic("after a panic: %v", p)
+		}
+	}()
+	if c.SetDeadline(time.Now().Add(orphanTime)) == nil {
+		r.svc.Panicked(c)
+	}
+}
+
+// conversation serves a Stream client.
+func (r *running) conversation(c net.Conn) {
+	conn := ipc.NewConn(c, r.ipcTimeout)
+	conn.OnRequest(func() bool { return !r.leaving.Load() && !r.changed() })
+	r.mu.Lock()
+	r.conns[conn] = struct{}{}
+	if r.leaving.Load() {
+		conn.Shutdown()
+	}
+	r.mu.Unlock()
+	defer func() {
+		r.mu.Lock()
+		delete(r.conns, conn)
+		r.mu.Unlock()
+		conn.Close() // also closes descriptors that nobody took
+	}()
+	r.svc.stream(r.ctx, conn)
+}
+
+// shutdownConversations ends the conversations between two requests; only
+// those that waited longer than idle when it is above 0.
+func (r *running) shutdownConversations(idle time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for c := range r.conns {
+		if since, waits := c.Waiting(); idle == 0 || waits && time.Since(since) > idle {
+			c.Shutdown()
+		}
+	}
+}
+
+// passed receives a connection from another program, and what it says about
+// it: one attribute list, then the descriptor.
+func (r *running) passed(c net.Conn) {
+	conn := ipc.NewConn(c, passTime)
+	defer conn.Close()
+	said := map[string]string{}
+	for in := conn.In(); ; {
+		name, value, more := in.Next()
+		if in.Err() != nil {
+			if !errors.Is(in.Err(), io.EOF) {
+				r.env.Log.Warning("passed connection: %v", in.Err())
+			}
+			return
+		}
+		if !more {
+			break
+		}
+		if len(said) < maxPassedAttrs {
+			said[name] = value
+		}
+	}
+	f, err := conn.ReceiveFile()
+	if err != nil {
+		r.env.Log.Warning("passed connection: %v", err)
+		return
+	}
+	client, err := net.FileConn(f)
+	f.Close() // FileConn made a copy
+	if err != nil {
+		r.env.Log.Warning("passed connection: %v", err)
+		return
+	}
+	defer client.Close()
+	r.svc.inet(context.WithValue(r.ctx, passedKey{}, said), client)
+}
+
+// maxPassedAttrs bounds what a passing program says about a connection.
+const maxPassedAttrs = 100
+
+// PassConn hands an accepted connection to the service at path (type pass),
+// with what the session there gets from Passed. The caller still owns c.
+func PassConn(path string, c net.Conn, said map[string]string, timeout time.Duration) error {
+	filer, ok := c.(interface{ File() (*os.File, error) })
+	if !ok {
+		return fmt.Errorf("pass connection to %s: it has no descriptor", path)
+	}
+	f, err := filer.File()
+	if err != nil {
+		return fmt.Errorf("pass connection to %s: %w", path, err)
+	}
+	defer f.Close() // a copy
+	conn, err := ipc.Dial(path, timeout)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	for name, value := range said {
+		conn.Out().Str(name, value)
+	}
+	conn.Out().End()
+	if err := conn.SendFile(f); err != nil {
+		return fmt.Errorf("pass connection to %s: %w", path, err)
+	}
+	return nil
+}
+
+// triggered reads a trigger request and serves it, one at a time.
+func (r *running) triggered(c net.Conn) {
+	if c.SetReadDeadline(time.Now().Add(triggerTime)) != nil {
+		return // closed already
+	}
+	request, err := io.ReadAll(io.LimitReader(c, maxTrigger))
+	if len(request) == 0 {
+		return
+	}
+	if err != nil {
+		r.env.Log.Debug("trigger: %v", err)
+	}
+	r.serial.Lock()
+	defer r.serial.Unlock()
+	r.svc.trigger(r.ctx, request)
+}
+
+// read serves a datagram socket or a FIFO until the process leaves.
+func (r *running) read(s *socket) {
+	defer r.accepting.Done()
+	buf := make([]byte, maxDatagram)
+	for {
+		if s.wait() != nil || r.leaving.Load() || r.changed() {
+			return
+		}
+		n, err := s.file.Read(buf)
+		if err != nil && !errors.Is(err, io.EOF) {
+			if r.leaving.Load() {
+				return
+			}
+			r.env.Log.Warning("%v", err)
+			r.pause(acceptPause)
+			continue
+		}
+		if n > 0 {
+			r.packet(buf[:n])
+		}
+	}
+}
+
+// packet serves one datagram or one piece of a FIFO.
+func (r *running) packet(p []byte) {
+	r.slots.add()
+	defer r.slots.release()
+	r.serial.Lock()
+	defer r.serial.Unlock()
+	defer r.env.recovered("datagram")
+	if r.svc.datagram != nil {
+		r.svc.datagram(r.ctx, p)
+	} else {
+		r.svc.trigger(r.ctx, p)
+	}
+}
+
+// wake serves master's wakeup timer.
+func (r *running) wake() {
+	r.slots.add()
+	defer r.slots.release()
+	r.serial.Lock()
+	defer r.serial.Unlock()
+	defer r.env.recovered("wakeup")
+	switch {
+	case r.svc.Wake != nil:
+		r.svc.Wake(r.ctx)
+	case r.svc.trigger != nil:
+		r.svc.trigger(r.ctx, []byte("W"))
+	}
+}

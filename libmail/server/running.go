@@ -1,0 +1,372 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"postroad/libmail/conf"
+	"postroad/libmail/ipc"
+)
+
+// running is a program that serves.
+type running struct {
+	env        *Env
+	svc        Service
+	opts       options
+	control    *Control // nil: not started by master
+	slots      *slots
+	sockets    []*socket
+	enforced   string // what the sandbox says
+	maxIdle    time.Duration
+	drainTime  time.Duration
+	ipcTimeout time.Duration
+
+	ctx       context.Context // of the sessions
+	cancel    context.CancelFunc
+	stopping  chan struct{} // closed: sessions should end soon
+	leaving   atomic.Bool   // no new sessions and requests
+	left      chan struct{} // closed with leaving
+	accepting sync.WaitGroup
+
+	restartOnce sync.Once
+	restarting  chan struct{}
+	empty       chan struct{} // a token when the last session ended
+	serial      sync.Mutex    // triggers and datagrams are served one at a time
+	changedMu   sync.Mutex
+
+	mu    sync.Mutex
+	conns map[*ipc.Conn]struct{}
+}
+
+// newRunning makes what a program's Open and Start may refer to.
+func newRunning(p Program, env *Env, o options) (*running, error) {
+	r := &running{
+		env:        env,
+		opts:       o,
+		maxIdle:    env.Conf.Duration("max_idle"),
+		drainTime:  env.Conf.Duration("daemon_timeout"),
+		ipcTimeout: env.Conf.Duration("ipc_timeout"),
+		stopping:   make(chan struct{}),
+		left:       make(chan struct{}),
+		restarting: make(chan struct{}),
+		empty:      make(chan struct{}, 1),
+		conns:      map[*ipc.Conn]struct{}{},
+	}
+	r.ctx, r.cancel = context.WithCancel(context.Background())
+	r.slots = newSlots(env.MaxProc)
+	if o.stdio {
+		return r, nil
+	}
+	if !isControl(ControlFD) {
+		return nil, errors.New("this program is started by master")
+	}
+	var err error
+	if r.control, err = newControl(ControlFD); err != nil {
+		return nil, err
+	}
+	r.slots.onFull = func(limit int) {
+		// master says it in the log; without master nobody listens.
+		_ = r.control.Send(WordFull, fmt.Sprint(limit))
+	}
+	r.slots.onEmpty = func() {
+		select {
+		case r.empty <- struct{}{}:
+		default:
+		}
+	}
+	syscall.CloseOnExec(flowReadFD)
+	syscall.CloseOnExec(flowWriteFD)
+	return r, nil
+}
+
+// attach takes over the sockets once the program said what it serves.
+func (r *running) attach() error {
+	if r.opts.stdio {
+		if r.svc.inet == nil {
+			return errors.New("-S: this program does not serve standard input")
+		}
+		return nil
+	}
+	for i := range r.opts.sockets {
+		s, err := openSocket(SocketFD + i)
+		if err != nil {
+			return err
+		}
+		r.sockets = append(r.sockets, s)
+	}
+	packets := r.env.Type == "unix-dgram" || r.env.Type == "fifo"
+	ok := r.svc.stream != nil || r.svc.inet != nil || r.svc.trigger != nil
+	if packets {
+		ok = r.svc.datagram != nil || r.svc.trigger != nil
+	}
+	if !ok {
+		return fmt.Errorf("%s: this program does not serve type %s", r.env.Service, r.env.Type)
+	}
+	return nil
+}
+
+// loop serves until the process may end.
+func (r *running) loop() {
+	if r.opts.stdio {
+		r.standardInput()
+		return
+	}
+	for _, s := range r.sockets {
+		r.accepting.Add(1)
+		if r.env.Type == "unix-dgram" || r.env.Type == "fifo" {
+			go r.read(s)
+		} else {
+			go r.accept(s)
+		}
+	}
+	messages := make(chan string, 8)
+	go r.listen(messages)
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
+	signal.Ignore(syscall.SIGHUP, syscall.SIGPIPE)
+	r.sayReady()
+
+	idle := time.NewTimer(r.maxIdle)
+	var trim <-chan time.Time = time.After(trimDelay)
+	for {
+		select {
+		case word := <-messages:
+			if r.obey(word, messages, signals) {
+				return
+			}
+		case <-signals:
+			r.finish(WordLeaving, stopTime, messages, signals)
+			return
+		case <-r.restarting:
+			r.finish(WordRestarting, 0, messages, signals)
+			return
+		case <-r.empty:
+			idle.Reset(r.maxIdle)
+			if trim == nil {
+				trim = time.After(trimDelay)
+			}
+		case <-trim:
+			trim = nil
+			if r.slots.count() == 0 {
+				debug.FreeOSMemory()
+			}
+		case <-idle.C:
+			r.shutdownConversations(r.maxIdle)
+			if r.slots.count() == 0 && !r.svc.Resident {
+				r.finish(WordLeaving, 0, messages, signals)
+				return
+			}
+			idle.Reset(r.maxIdle)
+		}
+	}
+}
+
+// trimDelay is how long a process is without sessions before it gives memory
+// back to the system.
+const trimDelay = 2 * time.Second
+
+// sayReady tells master that clients are served.
+func (r *running) sayReady() {
+	var words []string
+	if r.svc.Resident {
+		words = append(words, "resident")
+	}
+	if r.enforced != "" {
+		words = append(words, "sandbox "+r.enforced)
+	}
+	// An error means that master is gone; listen finds out as well.
+	_ = r.control.Send(WordReady, strings.Join(words, " "))
+}
+
+// listen passes on master's words; "" means that master is gone.
+func (r *running) listen(messages chan<- string) {
+	for {
+		word, _, err := r.control.Receive()
+		if err != nil {
+			messages <- ""
+			return
+		}
+		messages <- word
+	}
+}
+
+// obey does what master says; true means that the process is done.
+func (r *running) obey(word string, messages <-chan string, signals <-chan os.Signal) bool {
+	switch word {
+	case WordWake:
+		go r.wake()
+	case WordReload:
+		if r.reload() {
+			return false
+		}
+		r.finish(WordLeaving, 0, messages, signals)
+		return true
+	case WordDrain:
+		r.finish(WordLeaving, 0, messages, signals)
+		return true
+	case WordStop:
+		r.finish(WordLeaving, stopTime, messages, signals)
+		return true
+	case "":
+		r.env.Log.Debug("master is gone")
+		r.finish(WordLeaving, orphanTime, messages, signals)
+		return true
+	}
+	return false
+}
+
+// reload takes new settings in place; false means that a new process must.
+func (r *running) reload() bool {
+	if r.svc.Reload == nil {
+		return false
+	}
+	c, err := conf.Load(r.opts.configDir, r.env.overrides...)
+	if err == nil {
+		err = r.svc.Reload(c)
+	}
+	if err != nil {
+		r.env.Log.Warning("reload: %v -- restarting", err)
+		return false
+	}
+	return true
+}
+
+// restart asks the loop to finish and master for a new process.
+func (r *running) restart(reason string) {
+	r.restartOnce.Do(func() {
+		if reason != "" {
+			r.env.Log.Info("%s -- restarting", reason)
+		}
+		close(r.restarting)
+	})
+}
+
+// changed asks the program whether what it opened is still current, and
+// restarts if not.
+func (r *running) changed() bool {
+	if r.svc.Changed == nil {
+		return false
+	}
+	r.changedMu.Lock()
+	name := r.svc.Changed()
+	r.changedMu.Unlock()
+	if name == "" {
+		return false
+	}
+	r.restart(name + " has changed")
+	return true
+}
+
+// finish takes no new sessions, waits for those under way, and calls the
+// program's Stop. A limit above 0 bounds all of it and asks the sessions to
+// hurry; without one they have daemon_timeout. Master's later words can only
+// shorten the time.
+func (r *running) finish(word string, limit time.Duration, messages <-chan string, signals <-chan os.Signal) {
+	r.leaving.Store(true)
+	close(r.left)
+	r.slots.close()
+	for _, s := range r.sockets {
+		s.interrupt()
+	}
+	r.accepting.Wait()
+	if r.control != nil {
+		// An error means that master is gone; the sessions finish anyway.
+		_ = r.control.Send(word, "")
+	}
+	r.shutdownConversations(0)
+	deadline := time.NewTimer(r.drainTime)
+	end := time.Now().Add(r.drainTime)
+	hurry := func(limit time.Duration) {
+		if t := time.Now().Add(limit); t.Before(end) {
+			end = t
+			deadline.Reset(limit)
+		}
+		select {
+		case <-r.stopping:
+		default:
+			close(r.stopping)
+		}
+	}
+	if limit > 0 {
+		hurry(limit)
+	}
+	for r.slots.count() > 0 {
+		select {
+		case <-r.empty:
+		case word, open := <-messages:
+			switch {
+			case !open:
+				messages = nil
+			case word == WordStop:
+				hurry(stopTime)
+			case word == "":
+				hurry(orphanTime)
+				messages = nil
+			}
+		case <-signals:
+			hurry(stopTime)
+		case <-deadline.C:
+			r.env.Log.Warning("%d sessions did not finish in time", r.slots.count())
+			r.lastWord()
+			return
+		}
+	}
+	if r.svc.Stop != nil {
+		ctx, cancel := context.WithDeadline(r.ctx, maxTime(end, time.Now().Add(lastTime)))
+		defer cancel()
+		r.svc.Stop(ctx)
+	}
+}
+
+// lastTime is what sessions get between the end of their context and the end
+// of the process.
+const lastTime = time.Second
+
+// lastWord cancels the sessions, gives them a moment, and saves state.
+func (r *running) lastWord() {
+	r.cancel()
+	timeout := time.After(lastTime)
+	for r.slots.count() > 0 {
+		select {
+		case <-r.empty:
+		case <-timeout:
+			if r.svc.Stop != nil {
+				r.svc.Stop(r.ctx)
+			}
+			return
+		}
+	}
+	if r.svc.Stop != nil {
+		r.svc.Stop(r.ctx)
+	}
+}
+
+func maxTime(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// standardInput serves one session on standard input and output (-S).
+func (r *running) standardInput() {
+	var c net.Conn = stdio{}
+	if s, err := net.FileConn(os.Stdin); err == nil {
+		c = s // a socket, as from inetd
+	}
+	r.slots.add()
+	r.session(c)
+	if r.svc.Stop != nil {
+		r.svc.Stop(r.ctx)
+	}
+}
