@@ -68,7 +68,6 @@ type kept struct {
 	conn *Conn
 	made time.Time
 	used time.Time
-	old  bool // it has served a request
 }
 
 // Do runs one request: f writes it and reads the whole reply. When a kept
@@ -132,26 +131,40 @@ func hungUp(err error) bool {
 		errors.Is(err, net.ErrClosed)
 }
 
-// connect makes a connection and checks what the server announces.
+// connect makes a connection and checks what the server announces. A server
+// that dies before it announced anything has taken no request, so another one
+// is tried.
 func (c *Client) connect() (*kept, error) {
-	conn, err := Dial(c.Path, c.Timeout)
-	if err != nil {
-		return nil, err
-	}
-	if c.Protocol != "" {
+	for try := 1; ; try++ {
+		conn, err := Dial(c.Path, c.Timeout)
+		if err != nil {
+			return nil, err
+		}
+		if c.Protocol == "" {
+			return &kept{conn: conn, made: time.Now()}, nil
+		}
 		in := conn.In()
 		got := in.Str("protocol")
 		in.End()
 		if err = in.Err(); err == nil && got != c.Protocol {
 			err = fmt.Errorf("server speaks %.100q, not %s", got, c.Protocol)
 		}
-		if err != nil {
-			conn.Close() // dropped after an error
+		if err == nil {
+			return &kept{conn: conn, made: time.Now()}, nil
+		}
+		conn.Close() // dropped after an error
+		if !hungUp(err) || conn.received > 0 || try == connectTries {
 			return nil, fmt.Errorf("%s: %w", c.Path, err)
 		}
+		time.Sleep(connectPause)
 	}
-	return &kept{conn: conn, made: time.Now()}, nil
 }
+
+// How often, and how far apart, a connection is tried anew.
+const (
+	connectTries = 3
+	connectPause = 50 * time.Millisecond
+)
 
 // take returns the kept connection that was used last, or nil.
 func (c *Client) take() *kept {

@@ -24,7 +24,6 @@ import (
 	"net"
 	"os"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -50,8 +49,8 @@ const maxPassed = 8
 // Close.
 type Conn struct {
 	net.Conn
-	R *bufio.Reader // reads with the time limit
-	W *bufio.Writer // writes with the time limit, at Flush or when full
+	R *bufio.Reader // reads, each with the time limit
+	W *bufio.Writer // writes, each with the time limit, at Flush or when full
 
 	timeout  time.Duration
 	in       *attr.Reader
@@ -68,10 +67,11 @@ type Conn struct {
 // awaiting is what Await and Shutdown share.
 type awaiting struct {
 	mu      sync.Mutex
-	waiting bool
+	calls   int  // of Await so far
+	waiting bool // in Await, and Shutdown may interrupt it
 	closing bool
 	check   func() bool
-	since   atomic.Int64
+	since   time.Time // when the wait began; zero outside Await
 }
 
 // NewConn wraps c; a timeout of 0 means DefaultTimeout.
@@ -115,24 +115,25 @@ func (c *Conn) Close() error {
 func (c *Conn) SetTimeout(timeout time.Duration) { c.timeout = timeout }
 
 // Await waits for the first byte of the next request. It returns io.EOF when
-// the peer closed, when the server is shutting down, or when it must not take
-// another request; the caller then ends the session without an answer, and
-// the client repeats its request elsewhere.
+// the peer closed, or when the server takes no more requests; the caller then
+// ends the session without an answer, and the client repeats its request
+// elsewhere. The first request of a connection is always taken: its client
+// would not know that it may repeat it.
 func (c *Conn) Await() error {
-	if !c.await.begin(c.R.Buffered() > 0) {
+	first, more := c.await.begin()
+	if !more {
 		return io.EOF
 	}
 	_, err := c.R.Peek(1)
 	closing := c.await.end()
 	switch {
-	case err != nil && (closing || errors.Is(err, os.ErrDeadlineExceeded)):
+	case errors.Is(err, os.ErrDeadlineExceeded):
 		return io.EOF
 	case err != nil:
 		return err
-	case closing:
-		return io.EOF
-	}
-	if c.await.check != nil && !c.await.check() {
+	case first:
+		return nil
+	case closing, c.await.check != nil && !c.await.check():
 		return io.EOF
 	}
 	return nil
@@ -150,27 +151,30 @@ func (c *Conn) Shutdown() {
 	}
 }
 
-// OnRequest makes Await ask check, once a request has begun to arrive,
-// whether this process may still take it. Call it before the first Await.
+// OnRequest makes Await ask check, once a further request has begun to
+// arrive, whether this process may still take it. Call it before Await.
 func (c *Conn) OnRequest(check func() bool) { c.await.check = check }
 
 // Waiting reports since when the session has been in Await; ok is false while
 // it serves a request.
 func (c *Conn) Waiting() (since time.Time, ok bool) {
-	n := c.await.since.Load()
-	return time.Unix(0, n), n != 0
+	c.await.mu.Lock()
+	defer c.await.mu.Unlock()
+	return c.await.since, !c.await.since.IsZero()
 }
 
-// begin enters Await, unless the server shuts down and no request is here yet.
-func (a *awaiting) begin(pending bool) bool {
+// begin enters Await; more is false when there shall be no further request.
+func (a *awaiting) begin() (first, more bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.closing && !pending {
-		return false
+	first = a.calls == 0
+	if a.closing && !first {
+		return false, false
 	}
-	a.waiting = true
-	a.since.Store(time.Now().UnixNano())
-	return true
+	a.calls++
+	a.waiting = !first
+	a.since = time.Now()
+	return first, true
 }
 
 // end leaves Await.
@@ -178,7 +182,7 @@ func (a *awaiting) end() (closing bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.waiting = false
-	a.since.Store(0)
+	a.since = time.Time{}
 	return a.closing
 }
 

@@ -66,7 +66,9 @@ type Env struct {
 
 // Stress reports whether 80 % or more of the sessions that an inet service
 // may have are in use.
-func (e *Env) Stress() bool { return e.run != nil && e.run.slots.stressed() }
+func (e *Env) Stress() bool {
+	return e.run != nil && (e.Type == "inet" || e.Type == "pass") && e.run.slots.stressed()
+}
 
 // SessionConf is the configuration for a session that begins now: Conf, or
 // Conf with stress=yes (postconf(5)) while the service is under stress.
