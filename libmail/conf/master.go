@@ -20,6 +20,7 @@ type Service struct {
 	Wakeup       time.Duration // 0: never
 	WakeupIfUsed bool          // not before the service was used once
 	MaxProc      int           // 0: no limit
+	MaxProcUnset bool          // the column is "-": MaxProc is default_process_limit
 	Command      string        // program, relative to $daemon_directory
 	Args         []string      // arguments after the program name; {text} without its braces
 	Line         int           // line in master.cf
@@ -284,7 +285,7 @@ func (e Entry) service(c *Config, level Level) (Service, error) {
 	}
 	s := Service{Name: f[FieldName], Type: f[FieldType], Line: e.Line,
 		Private: yes(FieldPrivate, "y"), Unprivileged: yes(FieldUnprivileged, "y"), Chroot: yes(FieldChroot, oldChroot),
-		MaxProc: c.Int("default_process_limit"), Command: f[FieldCommand], Args: f[FieldArgs:]}
+		MaxProc: c.Int("default_process_limit"), MaxProcUnset: f[FieldMaxProc] == "-", Command: f[FieldCommand], Args: f[FieldArgs:]}
 	if w, ifUsed := strings.CutSuffix(f[FieldWakeup], "?"); w != "-" {
 		seconds, err := strconv.ParseInt(w, 10, 32)
 		if err != nil {
