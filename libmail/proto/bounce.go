@@ -94,7 +94,7 @@ func NewBounceClient(path string, timeout time.Duration) *BounceClient {
 func (c *BounceClient) Append(flags int, id string, r Rcpt, o dsn.Outcome) error {
 	return c.do(BounceAppend, flags, func(out *attr.Writer) {
 		out.Str("queue_id", id)
-		r.write(out)
+		writeRcpt(out, &r)
 		writeOutcome(out, o)
 	})
 }
@@ -121,7 +121,7 @@ func (c *BounceClient) VERP(flags int, m BounceMessage, delims string) error {
 func (c *BounceClient) One(flags int, m BounceMessage, r Rcpt, o dsn.Outcome) error {
 	return c.do(BounceOne, flags, func(out *attr.Writer) {
 		m.write(out)
-		r.write(out)
+		writeRcpt(out, &r)
 		writeOutcome(out, o)
 	})
 }
@@ -181,7 +181,7 @@ func readBounce(in *attr.Reader, s BounceService) (run func() error, err error) 
 	switch command {
 	case BounceAppend:
 		id := in.Str("queue_id")
-		r.read(in)
+		r = readRcpt(in)
 		o = readOutcome(in)
 		run = func() error { return s.Append(flags, id, r, o) }
 	case BounceFlush:
@@ -196,7 +196,7 @@ func readBounce(in *attr.Reader, s BounceService) (run func() error, err error) 
 		run = func() error { return s.VERP(flags, m, delims) }
 	case BounceOne:
 		m.read(in)
-		r.read(in)
+		r = readRcpt(in)
 		o = readOutcome(in)
 		run = func() error { return s.One(flags, m, r, o) }
 	case BounceTrace:

@@ -8,6 +8,7 @@ import (
 	"postroad/libmail/attr"
 	"postroad/libmail/dsn"
 	"postroad/libmail/ipc"
+	"postroad/libmail/queue"
 )
 
 // The delivery conversation: qmgr asks a delivery agent to deliver one
@@ -44,14 +45,10 @@ const (
 )
 
 // A Client is who submitted a message, for logs and for XFORWARD.
-type Client struct {
-	Name, Addr, Port, Proto, Helo string
-}
+type Client = queue.Client
 
 // SASL is how the submitter authenticated; empty strings when not at all.
-type SASL struct {
-	Method, Username, Sender string
-}
+type SASL = queue.SASL
 
 // MsgStats are the times of a delivery, for delays=a/b/c/d in the log, and how
 // often the connection was used before. A zero time is unknown.
@@ -156,7 +153,7 @@ func (req *Request) write(out *attr.Writer) {
 	out.Str("rewrite_context", req.RewriteContext)
 	out.Int("recipient_count", int64(len(req.Rcpts)))
 	for i := range req.Rcpts {
-		req.Rcpts[i].write(out)
+		writeRcpt(out, &req.Rcpts[i])
 	}
 	out.End()
 }
@@ -193,8 +190,7 @@ func readRequest(in *attr.Reader) (*Request, error) {
 		return nil, fmt.Errorf("delivery request %s: %d recipients", req.QueueID, n)
 	}
 	for range n {
-		var r Rcpt
-		r.read(in)
+		r := readRcpt(in)
 		if in.Err() != nil {
 			return nil, in.Err()
 		}

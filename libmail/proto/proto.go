@@ -21,6 +21,7 @@ import (
 	"postroad/libmail/attr"
 	"postroad/libmail/dsn"
 	"postroad/libmail/ipc"
+	"postroad/libmail/queue"
 )
 
 // Names of the conversations, as the server announces them. The misspelling
@@ -89,15 +90,9 @@ func serve(conn *ipc.Conn, protocol string, one func(in *attr.Reader, out *attr.
 }
 
 // A Rcpt is one recipient of a queue file.
-type Rcpt struct {
-	Orig    string // original recipient, before rewriting; "" when unknown
-	Address string // recipient in internal (unquoted) form
-	Offset  int64  // of its R record in the queue file; -1: it has none
-	DSNOrig string // ORCPT, "type;address" (RFC 3461 §4.2)
-	Notify  int    // Notify flags
-}
+type Rcpt = queue.Rcpt
 
-func (r *Rcpt) write(out *attr.Writer) {
+func writeRcpt(out *attr.Writer, r *Rcpt) {
 	out.Str("original_recipient", r.Orig)
 	out.Str("recipient", r.Address)
 	out.Int("offset", r.Offset)
@@ -105,12 +100,13 @@ func (r *Rcpt) write(out *attr.Writer) {
 	out.Int("notify_flags", int64(r.Notify))
 }
 
-func (r *Rcpt) read(in *attr.Reader) {
+func readRcpt(in *attr.Reader) (r Rcpt) {
 	r.Orig = in.Str("original_recipient")
 	r.Address = in.Str("recipient")
 	r.Offset = in.Int("offset")
 	r.DSNOrig = in.Str("dsn_orig_rcpt")
 	r.Notify = int(in.Int("notify_flags"))
+	return r
 }
 
 func writeOutcome(out *attr.Writer, o dsn.Outcome) {

@@ -196,9 +196,9 @@ func TestDeliver(t *testing.T) {
 	want := Request{Flags: DeliverSuccess, QueueName: "active", QueueID: "4A1B2", Offset: 512, Size: 1024,
 		Nexthop: "example.com", Encoding: "8bit", SendOpts: SendOptUTF8, Sender: "a@example.org", EnvelopeID: "e", RetFlags: RetHeaders,
 		Stats:  MsgStats{Arrival: at, Active: at, Reuse: 3},
-		Client: Client{"host", "192.0.2.1", "25", "ESMTP", "helo"}, SASL: SASL{"plain", "u", "s"},
+		Client: Client{Name: "host", Addr: "192.0.2.1", Port: "25", Proto: "ESMTP", Helo: "helo"}, SASL: SASL{Method: "plain", Username: "u", Sender: "s"},
 		LogIdent: "X", RewriteContext: "remote",
-		Rcpts: []Rcpt{{"b", "b@example.com", 300, "rfc822;b", NotifyFailure}, {Address: "c@example.com", Offset: -1}}}
+		Rcpts: []Rcpt{{Orig: "b", Address: "b@example.com", Offset: 300, DSNOrig: "rfc822;b", Notify: NotifyFailure}, {Address: "c@example.com", Offset: -1}}}
 	reply := dsn.Outcome{Status: "4.4.1", Reason: "connect refused", MTAType: "dns", MTAName: "mx"}
 	talk(t, "deliver", func(c *ipc.Conn) error {
 		return ServeDeliver(c, func(got *Request) (dsn.Outcome, int) {
