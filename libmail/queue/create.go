@@ -202,7 +202,7 @@ func (f *File) ReadAt(p []byte, off int64) (int, error) {
 
 // SetSizes overwrites the size record, which must be the first of the file.
 func (f *File) SetSizes(z Sizes) error {
-	_, err := f.WriteAt(record.AppendString(nil, record.Size, z.String()), 0)
+	_, err := f.WriteAt(record.AppendString(nil, record.Size, z.Data()), 0)
 	return err
 }
 

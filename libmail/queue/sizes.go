@@ -28,8 +28,8 @@ const (
 	sendOptsAll = 1<<6 - 1
 )
 
-// String is the data of the size record: 95 bytes.
-func (z Sizes) String() string {
+// Data is the data of the size record: 95 bytes.
+func (z Sizes) Data() string {
 	return fmt.Sprintf("%15d %15d %15d %15d %15d %15d",
 		z.DataSize, z.DataOffset, z.Rcpts, z.Flags, z.ContentLength, z.SendOpts)
 }
