@@ -1,6 +1,7 @@
 package proto
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -96,10 +97,16 @@ func NewDeliverClient(path string, timeout time.Duration) *DeliverClient {
 	return &DeliverClient{&ipc.Client{Path: path, Protocol: ProtocolDeliver, Timeout: timeout, MaxIdle: 100}}
 }
 
-// Deliver asks and waits. On error it is unknown which recipients were
-// delivered: those not marked in the queue file are tried again.
+// ErrUnavailable says that no agent could be asked: it does not run, or
+// speaks another conversation. Nothing was delivered.
+var ErrUnavailable = errors.New("delivery agent unavailable")
+
+// Deliver asks and waits. ErrUnavailable aside, on error it is unknown which
+// recipients were delivered: those not marked in the queue file are tried again.
 func (c *DeliverClient) Deliver(req *Request) (o dsn.Outcome, status int, err error) {
+	asked := false
 	err = c.IPC.Do(func(conn *ipc.Conn) error {
+		asked = true
 		out, in := conn.Out(), conn.In()
 		req.write(out)
 		if err := out.Flush(); err != nil {
@@ -110,6 +117,9 @@ func (c *DeliverClient) Deliver(req *Request) (o dsn.Outcome, status int, err er
 		in.End()
 		return in.Err()
 	})
+	if err != nil && !asked {
+		err = fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
 	return o, status, err
 }
 
