@@ -343,7 +343,7 @@ func (l *LogReader) attr(e *LogEntry, line string) {
 // old takes a line "<recipient>: reason".
 func (l *LogReader) old(e *LogEntry, line string) {
 	rcpt, reason, found := strings.Cut(line, ">: ")
-	if !found || rcpt[0] != '<' {
+	if !found || rcpt == "" || rcpt[0] != '<' {
 		l.note("malformed record: %.30s...", line)
 		return
 	}
