@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/xdg-go/scram"
@@ -168,8 +169,28 @@ func scramWith(hash scram.HashGeneratorFcn) func(user, password string) (convers
 		}
 		conv := client.NewConversation()
 		return func(challenge []byte) ([]byte, error) {
+			if iterations(challenge) > maxIterations {
+				return nil, errors.New("server asks for too many iterations")
+			}
 			response, err := conv.Step(string(challenge))
 			return []byte(response), err
 		}, nil
 	}
+}
+
+// maxIterations bounds the work that a server can ask for.
+const maxIterations = 1 << 20
+
+// iterations reads the iteration count of a server-first-message (RFC 5802
+// §5.1), or 0.
+func iterations(challenge []byte) int {
+	for _, attr := range strings.Split(string(challenge), ",") {
+		if text, ok := strings.CutPrefix(attr, "i="); ok {
+			if n, err := strconv.Atoi(text); err == nil {
+				return n
+			}
+			return maxIterations + 1
+		}
+	}
+	return 0
 }

@@ -105,3 +105,22 @@ func TestScramVerifiesTheServer(t *testing.T) {
 		}
 	}
 }
+
+func FuzzChallenges(f *testing.F) {
+	f.Add("SCRAM-SHA-1", "r=abc,s=c2FsdA==,i=4096")
+	f.Add("SCRAM-SHA-256", "r=x,s=c2FsdA==,i=99999999999")
+	f.Add("CRAM-MD5", "<1@x>")
+	f.Fuzz(func(t *testing.T, mechanism, challenge string) {
+		client, err := NewClient([]string{mechanism}, "user", "pass", 0)
+		if err != nil {
+			return
+		}
+		client.First()
+		for range 3 {
+			if _, err := client.Next([]byte(challenge)); err != nil {
+				return
+			}
+		}
+		t.Errorf("%s answers the same challenge again and again", mechanism)
+	})
+}
