@@ -55,3 +55,25 @@ func FuzzSplit(f *testing.F) {
 		}
 	})
 }
+
+func TestExit(t *testing.T) {
+	for _, c := range []struct {
+		rule           string
+		exit           Exit
+		status, reason string
+	}{
+		{"status 0 is success", Exit{Command: "c"}, "2.0.0", "delivered to command: c"},
+		{"EX_TEMPFAIL waits", Exit{Command: "c", Status: 75}, "4.3.0", "temporary failure"},
+		{"EX_NOUSER fails", Exit{Command: "c", Status: 67, Output: "no such box"}, "5.1.1", "user unknown. Command output: no such box"},
+		{"a code in the output decides", Exit{Command: "c", Status: 67, Output: "4.2.2 full"}, "4.2.2", "full"},
+		{"success can't be claimed with a failure", Exit{Command: "c", Status: 1, Output: "2.0.0 ok"}, "5.3.0", "ok"},
+		{"a signal waits", Exit{Command: "c", Signal: 9}, "4.3.0", `Command died with signal 9: "c"`},
+		{"the time limit fails", Exit{Command: "c", Signal: 9, TimedOut: true}, "5.3.0", `Command time limit exceeded: "c"`},
+		{"another status fails", Exit{Command: "c", Status: 1, Output: "oops"}, "5.3.0", `Command died with status 1: "c". Command output: oops`},
+	} {
+		o := c.exit.Outcome()
+		if o.Status != c.status || o.Reason != c.reason {
+			t.Errorf("%s: %s %s", c.rule, o.Status, o.Reason)
+		}
+	}
+}

@@ -2,9 +2,15 @@ package proto
 
 import (
 	"errors"
+	"net"
+	"os"
+	"reflect"
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
+	"postroad/libmail/dsn"
 	"postroad/libmail/ipc"
 )
 
@@ -91,4 +97,55 @@ func TestAnvil(t *testing.T) {
 			t.Errorf("lookup: %v, %v", n, err)
 		}
 	})
+}
+
+func TestMDA(t *testing.T) {
+	want := MDARequest{Action: MDACommand, Path: "/h", Head: "A: b\n", Offset: 7, Host: "mx", Sender: "a@b", Locks: "fcntl",
+		Attempts: 2, Delay: time.Second, Stale: time.Hour, MaxSize: 9, Command: "cat", Argv: []string{"x", "y"}, Shell: "/bin/sh",
+		Dir: "/", Env: []string{"A=b"}, EOL: "\n", Limit: time.Minute}
+	reply := MDAReply{Outcome: dsn.Outcome{Status: "2.0.0", Reason: "done"}, Found: true, Owner: 3, Mode: 0o600, Data: []byte{0, 1}}
+	file, err := os.Open("mda.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	end := func(fd int) *ipc.Conn {
+		f := os.NewFile(uintptr(fd), "socket")
+		defer f.Close()
+		c, err := net.FileConn(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return ipc.NewConn(c, time.Second)
+	}
+	client, server := end(fds[0]), end(fds[1])
+	done := make(chan error, 1)
+	go func() {
+		done <- ServeMDA(server, func(got *MDARequest, message *os.File) MDAReply {
+			if got.Action == MDACommand && !reflect.DeepEqual(*got, want) {
+				t.Errorf("got %+v", got)
+			}
+			if (message != nil) != (got.Action == MDACommand) {
+				t.Errorf("%s: message %v", got.Action, message)
+			}
+			return reply
+		})
+	}()
+	for _, req := range []*MDARequest{&want, {Action: MDARead}, &want} {
+		message := file
+		if req.Action == MDARead {
+			message = nil
+		}
+		if r, err := AskMDA(client, req, message); !reflect.DeepEqual(r, reply) || err != nil {
+			t.Errorf("got %+v, %v", r, err)
+		}
+	}
+	client.Close()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
 }
