@@ -57,16 +57,16 @@ func (m *Maps) Close() error { return nil }
 type Strategy uint
 
 const (
-	FindFull             Strategy = 1 << iota // user+ext@domain
-	FindNoExtension                           // user@domain
-	FindLocalIfLocal                          // user+ext, user if the domain is local
-	FindLocalAtIfLocal                        // user+ext@, user@ if the domain is local
-	FindAtDomain                              // @domain
-	FindDomain                                // domain
-	FindParents                               // with FindDomain: its parents too, as parent.example
-	FindDotParents                            // with FindDomain: its parents too, as .parent.example
-	FindLocalAt                               // user+ext@, user@ whatever the domain
-	FindDefault          = FindFull | FindNoExtension | FindLocalIfLocal | FindAtDomain
+	FindFull           Strategy = 1 << iota // user+ext@domain
+	FindNoExtension                         // user@domain
+	FindLocalIfLocal                        // user+ext, user if the domain is local
+	FindLocalAtIfLocal                      // user+ext@, user@ if the domain is local
+	FindAtDomain                            // @domain
+	FindDomain                              // domain
+	FindParents                             // with FindDomain: its parents too, as parent.example
+	FindDotParents                          // with FindDomain: its parents too, as .parent.example
+	FindLocalAt                             // user+ext@, user@ whatever the domain
+	FindDefault        = FindFull | FindNoExtension | FindLocalIfLocal | FindAtDomain
 )
 
 // FindAddress searches the tables for an address in internal (unquoted) form
