@@ -161,7 +161,9 @@ func (r *running) loop() {
 				debug.FreeOSMemory()
 			}
 		case <-idle.C:
-			r.shutdownConversations(r.maxIdle)
+			if !r.svc.ManyClients {
+				r.shutdownConversations(r.maxIdle)
+			}
 			if r.slots.count() == 0 && !r.svc.Resident {
 				r.finish(WordLeaving, 0, messages, signals)
 				return
