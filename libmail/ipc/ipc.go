@@ -228,10 +228,13 @@ func (c *Conn) readMsg(p []byte) (int, error) {
 	if oobn > 0 {
 		c.take(c.oob[:oobn])
 	}
-	if n == 0 && err == nil && len(p) > 0 {
-		return 0, io.EOF
+	switch {
+	case errors.Is(err, io.EOF), n == 0 && err == nil && len(p) > 0:
+		return 0, io.EOF // bare, as readers expect it
+	case err != nil:
+		return max(n, 0), err // n is -1 after an error
 	}
-	return n, err
+	return n, nil
 }
 
 // take keeps the first descriptor of a control message and closes the others.
