@@ -188,12 +188,17 @@ type testServer struct {
 	path     string
 	listener net.Listener
 	accepted atomic.Int64
-	// before may do something to the connection when a request came; false
-	// hangs up.
-	before func(n int64, text string) bool
 
 	mu    sync.Mutex
 	conns []*Conn
+	// before sees each request; false hangs up.
+	before func(n int64, text string) bool
+}
+
+func (s *testServer) setBefore(f func(n int64, text string) bool) {
+	s.mu.Lock()
+	s.before = f
+	s.mu.Unlock()
 }
 
 func serve(t *testing.T, path string) *testServer {
@@ -203,7 +208,8 @@ func serve(t *testing.T, path string) *testServer {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { l.Close() })
-	s := &testServer{path: path, listener: l, before: func(int64, string) bool { return true }}
+	s := &testServer{path: path, listener: l}
+	s.setBefore(func(int64, string) bool { return true })
 	go func() {
 		for {
 			c, err := l.Accept()
@@ -230,7 +236,10 @@ func (s *testServer) session(c net.Conn, n int64) {
 	for conn.Await() == nil {
 		text := conn.In().Str("text")
 		conn.In().End()
-		if conn.In().Err() != nil || !s.before(n, text) {
+		s.mu.Lock()
+		before := s.before
+		s.mu.Unlock()
+		if conn.In().Err() != nil || !before(n, text) {
 			return
 		}
 		conn.Out().Str("text", "re: "+text)
@@ -276,14 +285,14 @@ func TestClient(t *testing.T) {
 	s.mu.Unlock()
 	want("a kept connection that ends is replaced, and the request repeated", "3", 2, 2)
 
-	s.before = func(n int64, _ string) bool { return n != 2 }
+	s.setBefore(func(n int64, _ string) bool { return n != 2 })
 	want("so is one that ends when the request is there", "4", 2, 3)
 
-	s.before = func(int64, string) bool { return false }
+	s.setBefore(func(int64, string) bool { return false })
 	if _, n, err := ask(c, "5"); !errors.Is(err, io.EOF) || n != 2 {
 		t.Errorf("a new connection that ends is an error: %v, %d calls", err, n)
 	}
-	s.before = func(int64, string) bool { return true }
+	s.setBefore(func(int64, string) bool { return true })
 	want("after an error a new connection is made", "6", 1, 5)
 
 	refused := errors.New("refused")
@@ -307,13 +316,13 @@ func TestKeptConnectionsAreLimited(t *testing.T) {
 	s := serve(t, path)
 	var together sync.WaitGroup
 	together.Add(10)
-	s.before = func(_ int64, text string) bool {
+	s.setBefore(func(_ int64, text string) bool {
 		if text == "together" {
 			together.Done()
 			together.Wait()
 		}
 		return true
-	}
+	})
 	c := &Client{Path: path, Protocol: "test", MaxIdle: 2, IdleTime: 20 * time.Millisecond}
 	var wg sync.WaitGroup
 	for range 10 {
