@@ -132,11 +132,11 @@ func firstOf(words ...string) string {
 }
 
 // MX returns the mail exchangers of a domain, best preference first, those
-// of equal preference in random order (RFC 5321 §5.1). A null MX is an
-// *Error of kind NullMX.
+// of equal preference in the order of the reply. A null MX is an *Error of
+// kind NullMX.
 func (r *Resolver) MX(ctx context.Context, domain string) (Answer[Host], error) {
 	a, err := lookup(ctx, r, domain, MX, decodeHost)
-	sortHosts(a.Records)
+	byPreference(a.Records)
 	return a, err
 }
 
@@ -144,7 +144,8 @@ func (r *Resolver) MX(ctx context.Context, domain string) (Answer[Host], error) 
 // the order of RFC 2782: by priority, then randomly by weight.
 func (r *Resolver) SRV(ctx context.Context, name string) (Answer[Host], error) {
 	a, err := lookup(ctx, r, name, SRV, decodeHost)
-	sortHosts(a.Records)
+	rand.Shuffle(len(a.Records), func(i, j int) { a.Records[i], a.Records[j] = a.Records[j], a.Records[i] })
+	byPreference(a.Records)
 	weigh(a.Records)
 	return a, err
 }
@@ -198,9 +199,7 @@ func (r *Resolver) IPv6(ctx context.Context, name string) (Answer[netip.Addr], e
 	return lookup(ctx, r, name, AAAA, decodeAddr)
 }
 
-// sortHosts shuffles, then orders by preference.
-func sortHosts(hosts []Host) {
-	rand.Shuffle(len(hosts), func(i, j int) { hosts[i], hosts[j] = hosts[j], hosts[i] })
+func byPreference(hosts []Host) {
 	slices.SortStableFunc(hosts, func(a, b Host) int { return int(a.Pref) - int(b.Pref) })
 }
 
