@@ -51,6 +51,10 @@ func (p *parser) step() {
 		p.out = append(p.out, t)
 		p.route()
 		p.skip(">;,:")
+		if p.at >= 0 && p.in[p.at].Kind == ':' && !p.inGroup {
+			p.out = append(p.out, p.in[p.at]) // it ends the phrase and is no part of an address
+			p.at--
+		}
 		p.wordAllowed = true
 	case t.Kind == Atom || t.Kind == QuotedString || t.Kind == Literal:
 		if !p.wordAllowed {

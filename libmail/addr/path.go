@@ -48,7 +48,7 @@ func ParsePath(s string, cs Charset) (p Path, rest string, err error) {
 	if strings.HasPrefix(s, "<>") {
 		return Path{}, s[2:], nil
 	}
-	if s[1] == '@' {
+	if strings.HasPrefix(s, "<@") {
 		if p.Route, err = g.route(); err != nil {
 			return Path{}, s, err
 		}
