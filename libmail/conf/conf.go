@@ -85,8 +85,7 @@ func Load(dir string, overrides ...string) (*Config, error) {
 // Read is Load without the checks of values, for programs that show or repair a
 // configuration. Getters then answer the default in place of a bad value.
 func Read(dir string, overrides ...string) (*Config, error) {
-	c := &Config{dir: FindDir(dir), set: map[string]setting{}}
-	c.networks = sync.OnceValue(c.computeNetworks)
+	c := Defaults(dir)
 	text, err := readFile(filepath.Join(c.dir, "main.cf"))
 	if err != nil {
 		return nil, err
@@ -149,12 +148,25 @@ func (c *Config) override(overrides []string) error {
 	return nil
 }
 
-// With returns a copy of c in which each override ("name=value") wins. The
-// values are checked as by Load.
-func (c *Config) With(overrides ...string) (*Config, error) {
+// Defaults is the configuration of an empty main.cf, whether dir has one or not.
+func Defaults(dir string) *Config {
+	c := &Config{dir: FindDir(dir), set: map[string]setting{}}
+	c.networks = sync.OnceValue(c.computeNetworks)
+	return c
+}
+
+// Overlay returns a copy of c in which each override ("name=value") wins,
+// without a check of values.
+func (c *Config) Overlay(overrides ...string) (*Config, error) {
 	n := &Config{dir: c.dir, set: maps.Clone(c.set), order: slices.Clone(c.order), warnings: c.warnings}
 	n.networks = sync.OnceValue(n.computeNetworks)
-	if err := n.override(overrides); err != nil {
+	return n, n.override(overrides)
+}
+
+// With is Overlay with the checks of Load.
+func (c *Config) With(overrides ...string) (*Config, error) {
+	n, err := c.Overlay(overrides...)
+	if err != nil {
 		return nil, err
 	}
 	if faults := n.Check(); len(faults) > 0 {
@@ -174,6 +186,13 @@ func (c *Config) Where(name string) string { return c.set[name].where }
 
 // Names lists what main.cf and the overrides set, in order.
 func (c *Config) Names() []string { return slices.Clone(c.order) }
+
+// Setting returns the unexpanded text that main.cf or an override gives a name,
+// also one that the catalogue does not have.
+func (c *Config) Setting(name string) (value string, set bool) {
+	s, set := c.set[name]
+	return s.value, set
+}
 
 // Raw returns the value of a parameter without expanding any $name. It panics
 // if the catalogue does not have the name.

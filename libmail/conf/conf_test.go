@@ -147,7 +147,10 @@ func TestBadValueOfAnUnusedParameterDoesNotStopTheSystem(t *testing.T) {
 }
 
 func TestWarnings(t *testing.T) {
-	c := parsed(t, "a = 1\na = 2\nmyorigin = $nobody$a\nprocess_id = 3\n")
+	c := parsed(t, "a = 1\na = 2\nmyorigin = $nobody$a\nprocess_id = 3\nmydestination = a, b # me, you\n")
+	if got := c.List("mydestination"); !slices.Equal(got, []string{"a", "b"}) {
+		t.Errorf("the text after # counts: %q", got)
+	}
 	var got []string
 	for _, w := range c.Warnings() {
 		got = append(got, w.String())
@@ -156,6 +159,7 @@ func TestWarnings(t *testing.T) {
 		"main.cf:2: parameter a: overriding earlier entry in main.cf:1: a=1",
 		"main.cf:4: parameter process_id: cannot be set, the entry is ignored",
 		"main.cf:3: parameter myorigin: undefined parameter $nobody counts as empty",
+		"main.cf:5: parameter mydestination: a # after other text begins no comment: put the comment on a line of its own",
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("got %q", got)

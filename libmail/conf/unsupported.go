@@ -43,18 +43,26 @@ func (c *Config) Unsupported() []Warning {
 	return warnings
 }
 
+// commentable are the kinds in whose values a word with # is no pattern but a
+// comment in the wrong place.
+var commentable = []Kind{Match, Path, Transport, List, Flags}
+
 // Warnings lists what is odd in main.cf without being an error: entries that
-// are set twice, text that continues nothing, $names that nothing defines.
+// are set twice, text that continues nothing, $names that nothing defines,
+// comments after a value.
 func (c *Config) Warnings() []Warning {
 	warnings := slices.Clone(c.warnings)
 	for _, name := range c.order {
 		if p, known := Find(name); known && p.Kind == Raw {
 			continue
 		}
-		for _, ref := range referencedNames(c.set[name].value) {
+		for _, ref := range ReferencedNames(c.set[name].value) {
 			if _, known := Find(ref); !known && !c.IsSet(ref) {
 				warnings = append(warnings, Warning{c.set[name].where, name, "undefined parameter $" + ref + " counts as empty"})
 			}
+		}
+		if p, _ := Find(name); slices.Contains(commentable, p.Kind) && strings.Contains(c.set[name].value, " #") {
+			warnings = append(warnings, Warning{c.set[name].where, name, "a # after other text begins no comment: put the comment on a line of its own"})
 		}
 	}
 	return warnings
@@ -65,7 +73,7 @@ func (c *Config) inVain(name string, refs map[string]bool, entries []Entry) stri
 	if refs[name] || slices.Contains(informational, name) {
 		return ""
 	}
-	_, known := Find(name)
+	p, known := Find(name)
 	service, _ := splitDerived(name)
 	_, inTable := index()[name]
 	switch {
@@ -73,6 +81,8 @@ func (c *Config) inVain(name string, refs map[string]bool, entries []Entry) stri
 		return fmt.Sprintf("has no effect: master.cf has no service %q", service)
 	case known && Used(name):
 		return ""
+	case p.Kind == Removed:
+		return "has no effect: it was removed from Postfix long ago"
 	case known:
 		return "has no effect: it is not supported here"
 	}
@@ -84,11 +94,13 @@ func (c *Config) inVain(name string, refs map[string]bool, entries []Entry) stri
 func (c *Config) references(entries []Entry) map[string]bool {
 	refs := map[string]bool{}
 	scan := func(value string) {
-		for _, n := range referencedNames(value) {
+		for _, n := range ReferencedNames(value) {
 			refs[n] = true
 		}
-		for _, n := range tableParameters(c.Expand(value)) {
-			refs[n] = true
+		for _, table := range TableRefs(c.Expand(value)) {
+			for _, n := range table.Parameters() {
+				refs[n] = true
+			}
 		}
 	}
 	for _, name := range c.order {
@@ -116,8 +128,8 @@ func (c *Config) references(entries []Entry) map[string]bool {
 	return refs
 }
 
-// referencedNames lists every $name in text, in both branches of conditions.
-func referencedNames(text string) []string {
+// ReferencedNames lists every $name in text, in both branches of conditions.
+func ReferencedNames(text string) []string {
 	var names []string
 	for {
 		i := strings.IndexByte(text, '$')
@@ -165,32 +177,45 @@ var TableSuffixes = map[string][]string{
 		"result_attribute", "result_format", "uri"},
 }
 
-// tableParameters lists the parameters that the tables named in an expanded
-// value may take from main.cf.
-func tableParameters(value string) []string {
-	var names []string
+// A TableRef is a lookup table that a value names.
+type TableRef struct{ Type, Name string }
+
+// TableRefs finds the tables in an expanded value, also those inside braces and
+// behind proxy: and debug:. Other text with a colon looks like a table too.
+func TableRefs(value string) []TableRef {
+	var refs []TableRef
 	for _, word := range SplitList(value) {
 		if strings.HasPrefix(word, "{") {
-			if inner, err := unbrace(word); err == nil && inner != value {
-				names = append(names, tableParameters(inner)...)
+			if inner, err := unbrace(word); err == nil {
+				refs = append(refs, TableRefs(inner)...)
 			}
 			continue
 		}
-		kind, name, found := strings.Cut(word, ":")
+		kind, name, found := strings.Cut(strings.TrimLeft(word, "!"), ":")
 		for found && (kind == "proxy" || kind == "debug") {
 			kind, name, found = strings.Cut(name, ":")
 		}
 		switch {
-		case !found || name == "" || strings.HasPrefix(name, "/") || strings.HasPrefix(name, "."):
-		case strings.HasPrefix(name, "{") && kind != "regexp" && kind != "pcre":
+		case !found || name == "":
+		case strings.HasPrefix(name, "{") && (kind == "pipemap" || kind == "unionmap"):
 			if inner, err := unbrace(name); err == nil {
-				names = append(names, tableParameters(inner)...)
+				refs = append(refs, TableRefs(inner)...)
 			}
 		default:
-			for _, s := range TableSuffixes[kind] {
-				names = append(names, name+"_"+s)
-			}
+			refs = append(refs, TableRef{kind, name})
 		}
+	}
+	return refs
+}
+
+// Parameters lists what a table whose name is no path may take from main.cf.
+func (r TableRef) Parameters() []string {
+	if strings.HasPrefix(r.Name, "/") || strings.HasPrefix(r.Name, ".") || strings.HasPrefix(r.Name, "{") {
+		return nil
+	}
+	var names []string
+	for _, s := range TableSuffixes[r.Type] {
+		names = append(names, r.Name+"_"+s)
 	}
 	return names
 }

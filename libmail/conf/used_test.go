@@ -31,15 +31,13 @@ func TestUsedNamesAreThoseInTheTree(t *testing.T) {
 		writeUsed(t, found)
 		return
 	}
-	for name := range found {
-		if !usedNames[name] {
-			t.Errorf("%s is read by a program but not marked: run go generate ./libmail/conf", name)
-		}
-	}
-	for name := range usedNames {
-		if !found[name] {
-			t.Errorf("%s is marked but no program reads it: run go generate ./libmail/conf", name)
-		}
+	missing := maps.Clone(found)
+	maps.DeleteFunc(missing, func(name string, _ bool) bool { return usedNames[name] })
+	stale := maps.Clone(usedNames)
+	maps.DeleteFunc(stale, func(name string, _ bool) bool { return found[name] })
+	if len(missing)+len(stale) > 0 {
+		t.Errorf("run go generate ./libmail/conf: programs read %q without a mark; marked but read by none: %q",
+			slices.Sorted(maps.Keys(missing)), slices.Sorted(maps.Keys(stale)))
 	}
 }
 
@@ -157,7 +155,7 @@ func closeOverDefaults(found map[string]bool) {
 		if !ok || strings.HasPrefix(name, "proxy_") {
 			continue
 		}
-		for _, ref := range referencedNames(p.Default) {
+		for _, ref := range ReferencedNames(p.Default) {
 			if _, known := index()[ref]; known && !found[ref] {
 				found[ref] = true
 				queue = append(queue, ref)

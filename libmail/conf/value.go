@@ -41,8 +41,17 @@ func canonical(p Param, word string) string {
 }
 
 // List returns the value of a list parameter: the parts between commas and
-// blanks; text in braces stays together, with its braces.
-func (c *Config) List(name string) []string { return SplitList(c.String(name)) }
+// blanks; text in braces stays together, with its braces. In a match list, #
+// hides the rest, as in Postfix; Warnings tells.
+func (c *Config) List(name string) []string {
+	words := SplitList(c.String(name))
+	if mustFind(name).Kind == Match {
+		if i := slices.IndexFunc(words, func(w string) bool { return w[0] == '#' }); i >= 0 {
+			words = words[:i]
+		}
+	}
+	return words
+}
 
 // Bool returns the value of a yes/no parameter.
 func (c *Config) Bool(name string) bool {
