@@ -34,6 +34,7 @@ type Demands struct {
 	Depth        int            // certificates between the leaf and the root, at most (smtp_tls_scert_verifydepth)
 	Names        []string       // at Verify and Secure: one must match; ".example.com" matches names below
 	Fingerprints []string       // at Fingerprint: one must match
+	TLSA         []Association  // at DANE levels: one must match
 	Digest       string         // fingerprint algorithm (smtp_tls_fingerprint_digest)
 	Usage        x509.ExtKeyUsage
 	Now          time.Time // zero: the present
@@ -66,6 +67,13 @@ func Examine(cs tls.ConnectionState, d Demands) Peer {
 		p.Reason = "not trusted by local or TLSA policy"
 		return p
 	}
+	if d.Level >= HalfDANE && d.Level <= DANEOnly {
+		if d.endEntity(leaf) { // RFC 7672 §3.1.1: names and dates do not matter
+			p.Trusted, p.Matched, p.Secured = true, true, d.Level != HalfDANE
+			return p
+		}
+		d.Roots = d.trustAnchors(cs.PeerCertificates)
+	}
 	if p.Reason = untrusted(cs.PeerCertificates, d); p.Reason != "" {
 		return p
 	}
@@ -75,7 +83,7 @@ func Examine(cs tls.ConnectionState, d Demands) Peer {
 	}
 	for _, name := range d.Names {
 		if matchesName(leaf, name) {
-			p.Matched, p.Secured = true, true
+			p.Matched, p.Secured = true, d.Level != HalfDANE
 			return p
 		}
 	}

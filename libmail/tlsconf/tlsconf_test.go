@@ -2,6 +2,8 @@ package tlsconf
 
 import (
 	"bufio"
+	"crypto/sha256"
+	"crypto/sha512"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
@@ -180,6 +182,7 @@ func TestVerdicts(t *testing.T) {
 	}
 	_, cs := handshake(t, server(t, keys), client)
 	print, pub, _ := FingerprintOf(cs.PeerCertificates[0], "sha256")
+	leaf := cs.PeerCertificates[0]
 	usage := x509.ExtKeyUsageServerAuth
 	for _, c := range []struct {
 		rule string
@@ -197,6 +200,13 @@ func TestVerdicts(t *testing.T) {
 		{"fingerprint of the certificate", Demands{Level: Fingerprint, Fingerprints: []string{strings.ToLower(print)}}, "Verified"},
 		{"fingerprint of the key", Demands{Level: Fingerprint, Fingerprints: []string{"AA", pub}}, "Verified"},
 		{"another fingerprint", Demands{Level: Fingerprint, Fingerprints: []string{"AA:BB"}}, "Untrusted: not trusted by local or TLSA policy"},
+		{"DANE-EE matches the key, whatever the name", Demands{Level: DANE, TLSA: tlsa(3, 1, 1, leaf), Names: []string{"other.example"}}, "Verified"},
+		{"DANE-EE does not mind the date", Demands{Level: DANE, TLSA: tlsa(3, 0, 2, leaf), Now: time.Now().AddDate(11, 0, 0)}, "Verified"},
+		{"DANE-EE with another key", Demands{Level: DANE, TLSA: []Association{{3, 1, 1, make([]byte, 32)}}}, "Untrusted: self-signed certificate"},
+		{"DANE-TA needs the name", Demands{Level: DANEOnly, TLSA: tlsa(2, 0, 1, leaf), Names: []string{"other.example"}}, "Trusted: num=62:hostname mismatch"},
+		{"DANE-TA with the name", Demands{Level: DANEOnly, TLSA: tlsa(2, 0, 0, leaf), Names: []string{"mx.example.com"}}, "Verified"},
+		{"DANE behind an insecure MX is not called verified", Demands{Level: HalfDANE, TLSA: tlsa(3, 1, 1, leaf)}, "Trusted"},
+		{"PKIX usages do not count in mail", Demands{Level: DANE, TLSA: tlsa(1, 1, 1, leaf)}, "Untrusted: self-signed certificate"},
 		{"expired", Demands{Level: May, Roots: pool, Now: time.Now().AddDate(11, 0, 0)}, "Untrusted: certificate has expired"},
 		{"not yet valid", Demands{Level: May, Roots: pool, Now: time.Now().AddDate(-1, 0, 0)}, "Untrusted: certificate not yet valid"},
 	} {
@@ -210,6 +220,23 @@ func TestVerdicts(t *testing.T) {
 			t.Errorf("%s: got %s, want %s", c.rule, got, c.want)
 		}
 	}
+}
+
+// tlsa makes a record for a certificate.
+func tlsa(usage, selector, matching uint8, c *x509.Certificate) []Association {
+	data := c.Raw
+	if selector == 1 {
+		data = c.RawSubjectPublicKeyInfo
+	}
+	switch matching {
+	case 1:
+		sum := sha256.Sum256(data)
+		data = sum[:]
+	case 2:
+		sum := sha512.Sum512(data)
+		data = sum[:]
+	}
+	return []Association{{usage, selector, matching, data}}
 }
 
 func TestSummary(t *testing.T) {
