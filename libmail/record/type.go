@@ -90,8 +90,8 @@ var names = map[Type]string{
 	Content: "message_content", Text: "regular_text", Padding: "padding",
 	Extracted: "extracted_info", Receipt: "return_receipt", ErrorsTo: "errors_to",
 	Priority: "priority", Verp: "verp_delimiters", End: "message_end", Redirect: "redirect_to",
-	Flags: "cleanup_flags", Delay: "delivery_delay", Milters: "milter_count",
-	DSNRcpt: "dsn_orig_rcpt", DSNNotify: "notify_flags", DSNEnvID: "envelope_id", DSNReturn: "ret_flags",
+	Flags: "flags", DSNReturn: "dsn_return_flags", DSNEnvID: "dsn_envelope_id",
+	DSNRcpt: "dsn_original_recipient", DSNNotify: "dsn_notify_flags",
 }
 
 // String returns the name that postcat(1) prints for t. Filter and Continued
