@@ -29,15 +29,27 @@ var facilities = map[string]syslog.Priority{
 // and the working directory is the queue directory, else syslog, each with
 // standard error to fall back on.
 func OpenLog(c *conf.Config, program string) *maillog.Logger {
-	tag := c.String("syslog_name") + "/" + program
+	return maillog.New(logTag(c, program), logSink(c, maillog.Stream(os.Stderr, logHost())))
+}
+
+// CommandLog is the log of a command: each line goes to standard error and,
+// where it can be reached, to the mail log.
+func CommandLog(c *conf.Config, program string) *maillog.Logger {
+	return maillog.New(logTag(c, program), maillog.Tee(maillog.Terminal(os.Stderr), logSink(c, nil)))
+}
+
+func logTag(c *conf.Config, program string) string {
 	if t := os.Getenv("MAIL_LOGTAG"); t != "" {
-		tag = t + "/" + program
+		return t + "/" + program
 	}
-	host := logHost()
-	backup := maillog.Stream(os.Stderr, host)
+	return c.String("syslog_name") + "/" + program
+}
+
+// logSink is where c sends the log; backup, which may be nil, gets the lines
+// that cannot go there.
+func logSink(c *conf.Config, backup maillog.Sink) maillog.Sink {
 	if c.String("maillog_file") != "" {
-		path := "public/" + c.String("postlog_service_name")
-		return maillog.New(tag, maillog.Postlog(path, host, backup))
+		return maillog.Postlog("public/"+c.String("postlog_service_name"), logHost(), backup)
 	}
 	facility, found := facilities[strings.ToLower(c.String("syslog_facility"))]
 	if !found {
@@ -45,9 +57,9 @@ func OpenLog(c *conf.Config, program string) *maillog.Logger {
 	}
 	sink := maillog.Syslog(syslogPath, facility, backup)
 	// Connect now, as a chroot has no such path; without a system logger the
-	// lines go to standard error.
+	// lines go to the backup.
 	_ = sink.Open()
-	return maillog.New(tag, sink)
+	return sink
 }
 
 // logHost is the host name of log lines: its first label, as syslog has it.
