@@ -141,7 +141,7 @@ func Open(spec string, o Options) (Table, error) {
 	if !ok && o.DefaultType != "" && spec != "" {
 		typ, name, ok = o.DefaultType, spec, true
 	}
-	err := fmt.Errorf("expecting \"type:name\" form instead of \"%s\"", spec)
+	err := fmt.Errorf("open dictionary: expecting \"type:name\" form instead of \"%s\"", spec)
 	if ok && typ != "" && name != "" {
 		t.name = typ + ":" + name
 		err = t.open(typ, name)

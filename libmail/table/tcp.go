@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -141,12 +142,11 @@ func unquoteTCP(s string) (text string, ok bool) {
 		if i+2 >= len(s) {
 			return "", false
 		}
-		hi := strings.IndexByte(hexDigits, s[i+1]&^0x20|s[i+1]&0x10)
-		lo := strings.IndexByte(hexDigits, s[i+2]&^0x20|s[i+2]&0x10)
-		if hi < 0 || lo < 0 {
+		c, err := strconv.ParseUint(s[i+1:i+3], 16, 8)
+		if err != nil {
 			return "", false
 		}
-		b.WriteByte(byte(hi<<4 | lo))
+		b.WriteByte(byte(c))
 		i += 2
 	}
 	return b.String(), true
