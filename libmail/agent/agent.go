@@ -17,6 +17,7 @@ import (
 	"errors"
 	"io/fs"
 	"strings"
+	"sync"
 	"time"
 
 	"postroad/libmail/addr"
@@ -58,7 +59,7 @@ type updater interface {
 // soft_bounce, delay_logging_resolution_limit, and the names of the services
 // that it talks to).
 func New(env *server.Env) (*Agent, error) {
-	o, err := queue.Configured(env.Conf)
+	o, err := queue.Settings(env.Conf)
 	if err != nil {
 		return nil, err
 	}
@@ -141,8 +142,10 @@ type Message struct {
 	*proto.Request
 	File *queue.Message // open and locked
 
-	agent    *Agent
-	start    time.Time
+	agent *Agent
+	start time.Time
+
+	mu       sync.Mutex
 	status   int
 	hop      dsn.Outcome
 	reported []bool
@@ -156,7 +159,7 @@ func (m *Message) Damaged() {
 	if err := m.File.MarkCorrupt(); err != nil {
 		m.agent.log.Warning("%s: mark corrupt: %v", m.QueueID, err)
 	}
-	m.status = proto.DeliverDefer
+	m.deferred()
 }
 
 // Unreachable tells qmgr that the whole destination is out of order: it sends
@@ -176,29 +179,58 @@ type Via struct {
 }
 
 // Report accounts for one recipient of the request: class 2 was delivered, 5
-// failed for good, all else waits. The recipient need not be one of
-// m.Rcpts: a list member has Offset -1.
-func (m *Message) Report(r *proto.Rcpt, o dsn.Outcome, via Via) {
-	for i := range m.Rcpts {
-		if r == &m.Rcpts[i] {
-			m.reported[i] = true
-		}
-	}
+// failed for good, all else waits; final is false when it waits. The recipient
+// need not be one of m.Rcpts: what an alias or list expands to is reported with
+// Offset -1, and Expanded accounts for the recipient itself. Report may be
+// called by several goroutines, for different recipients.
+func (m *Message) Report(r *proto.Rcpt, o dsn.Outcome, via Via) (final bool) {
+	m.account(r)
 	if via.Relay == "" {
 		via.Relay = "none"
 	}
 	switch o.Class() {
 	case '2':
-		m.sent(r, o, via)
+		return m.sent(r, o, via)
 	case '5':
-		m.failed(r, o, via)
-	default:
-		m.waits(r, o, via)
+		return m.failed(r, o, via)
+	}
+	return m.waits(r, o, via)
+}
+
+// Expanded ends a recipient of the request that stood for others, all of
+// which were reported with a final result.
+func (m *Message) Expanded(r *proto.Rcpt) {
+	m.account(r)
+	m.done(r)
+}
+
+// Waits keeps a recipient of the request that stood for others, some of which
+// wait; they are in the log already.
+func (m *Message) Waits(r *proto.Rcpt) {
+	m.account(r)
+	m.deferred()
+}
+
+// account notes that a recipient of the request has a result.
+func (m *Message) account(r *proto.Rcpt) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for i := range m.Rcpts {
+		if r == &m.Rcpts[i] {
+			m.reported[i] = true
+		}
 	}
 }
 
+// deferred makes the request end with work left.
+func (m *Message) deferred() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.status = proto.DeliverDefer
+}
+
 // sent ends a recipient whose delivery is durable.
-func (m *Message) sent(r *proto.Rcpt, o dsn.Outcome, via Via) {
+func (m *Message) sent(r *proto.Rcpt, o dsn.Outcome, via Via) (final bool) {
 	a := m.agent
 	if o.Action == "" {
 		o.Action = dsn.Delivered
@@ -216,15 +248,15 @@ func (m *Message) sent(r *proto.Rcpt, o dsn.Outcome, via Via) {
 		err = a.trace.Append(proto.BounceClean, m.QueueID, *r, o)
 	}
 	if err != nil { // the delivery stands; its report comes with the second one
-		m.waits(r, dsn.Outcome{Status: "4.3.0", Reason: "delivery report failed: " + err.Error()}, via)
-		return
+		return m.waits(r, dsn.Outcome{Status: "4.3.0", Reason: "delivery report failed: " + err.Error()}, via)
 	}
 	m.line(r, o, via, status)
 	m.done(r)
+	return true
 }
 
 // failed ends a recipient that can't be delivered.
-func (m *Message) failed(r *proto.Rcpt, o dsn.Outcome, via Via) {
+func (m *Message) failed(r *proto.Rcpt, o dsn.Outcome, via Via) (final bool) {
 	a := m.agent
 	var err error
 	status := "bounced"
@@ -239,7 +271,7 @@ func (m *Message) failed(r *proto.Rcpt, o dsn.Outcome, via Via) {
 		o.Status = "4" + o.Status[1:]
 		o.Action = dsn.Delayed
 		m.logged(r, o, via, "SOFTBOUNCE")
-		return
+		return false
 	default:
 		if o.Action == "" {
 			o.Action = dsn.Failed
@@ -248,15 +280,15 @@ func (m *Message) failed(r *proto.Rcpt, o dsn.Outcome, via Via) {
 	}
 	if err != nil {
 		a.log.Warning("%s: bounce service failure: %v", m.QueueID, err)
-		m.waits(r, dsn.Outcome{Status: "4.3.0", Reason: "bounce failed"}, via)
-		return
+		return m.waits(r, dsn.Outcome{Status: "4.3.0", Reason: "bounce failed"}, via)
 	}
 	m.line(r, o, via, status)
 	m.done(r)
+	return true
 }
 
 // waits keeps a recipient for a later try.
-func (m *Message) waits(r *proto.Rcpt, o dsn.Outcome, via Via) {
+func (m *Message) waits(r *proto.Rcpt, o dsn.Outcome, via Via) (final bool) {
 	if !dsn.Valid(o.Status) {
 		o.Status = "4.3.0"
 	}
@@ -271,22 +303,23 @@ func (m *Message) waits(r *proto.Rcpt, o dsn.Outcome, via Via) {
 	default:
 		o.Action = dsn.Delayed
 		m.logged(r, o, via, "deferred")
-		return
+		return false
 	}
 	if err != nil {
 		m.agent.log.Warning("%s: report of %s: %v", m.QueueID, r.Address, err)
-		m.status = proto.DeliverDefer
-		return
+		m.deferred()
+		return false
 	}
 	m.line(r, o, via, "undeliverable")
 	m.done(r)
+	return true
 }
 
 // logged puts a waiting recipient into the defer log, and its message into
 // the log of the site that it waits for.
 func (m *Message) logged(r *proto.Rcpt, o dsn.Outcome, via Via, status string) {
 	a := m.agent
-	m.status = proto.DeliverDefer
+	m.deferred()
 	if err := a.defers.Append(proto.BounceClean, m.QueueID, *r, o); err != nil {
 		// The recipient stays in the queue file, only its reason is unknown.
 		a.log.Warning("%s: defer service failure: %v", m.QueueID, err)
@@ -307,7 +340,7 @@ func (m *Message) done(r *proto.Rcpt) {
 	if err := m.File.MarkDone(r.Offset); err != nil {
 		// The recipient is tried again: twice is better than never.
 		m.agent.log.Warning("%s: mark %s done: %v", m.QueueID, r.Address, err)
-		m.status = proto.DeliverDefer
+		m.deferred()
 	}
 }
 

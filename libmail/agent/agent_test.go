@@ -72,7 +72,7 @@ func spool(t *testing.T) (*queue.Spool, *proto.Request) {
 			t.Fatal(err)
 		}
 	}
-	add(record.Size, queue.Sizes{}.String())
+	add(record.Size, string(queue.Sizes{}.Data()))
 	add(record.Time, "1700000000 0")
 	add(record.Sender, "a@example.org")
 	for _, to := range []string{"b@example.com", "c@example.com"} {
