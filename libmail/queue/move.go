@@ -19,19 +19,22 @@ import (
 // that is all it takes. Elsewhere the old name might be durably gone before
 // the new one is durable, so there the new name is made and synced first.
 func (s *Spool) Move(id, from, to string) error {
-	src, err := s.file(from, id)
-	if err != nil {
-		return err
+	if !ValidName(from) || !ValidName(to) || !ValidID(id) {
+		return fmt.Errorf("%.100q from %.100q to %.100q: %w", id, from, to, ErrName)
 	}
-	dst, err := s.file(to, id)
-	if err != nil {
-		return err
-	}
+	return s.MovePath(s.Path(from, id), s.Path(to, id))
+}
+
+// MovePath is Move for a file with any name, such as one at the wrong depth.
+// Both paths are relative to the spool. Missing directories are made.
+func (s *Spool) MovePath(from, to string) error {
+	src, dst := s.path(from), s.path(to)
 	move := s.fs.Rename
 	if s.linkMove {
 		move = s.linkAndRemove
 	}
-	if err = move(src, dst); errors.Is(err, fs.ErrNotExist) {
+	err := move(src, dst)
+	if errors.Is(err, fs.ErrNotExist) {
 		changed, errDirs := s.mkdirs(dst)
 		if errDirs != nil {
 			return errDirs
