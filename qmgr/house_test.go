@@ -1,0 +1,499 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"math/rand"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"postroad/libmail/dsn"
+	"postroad/libmail/maillog"
+	"postroad/libmail/proto"
+	"postroad/libmail/queue"
+	"postroad/libmail/record"
+	"postroad/libmail/server"
+)
+
+// A world is a queue manager with a spool on disk, and everything else played
+// by the test: time, trivial-rewrite, the agents, the bounce services. It
+// has no goroutines: work happens in run, in order or in the order that rand
+// gives.
+type world struct {
+	t     testing.TB
+	m     *qmgr
+	spool *queue.Spool
+	root  string
+	clock *testClock
+	fs    *testFS
+	rand  *rand.Rand
+	log   logLines
+
+	set   settings
+	works []func() func()
+	busy  []*delivery // handed to agents
+
+	// deliver is what agents answer; nil: deliveries stay in busy.
+	deliver func(req *proto.Request) reply
+	// resolve says where mail for an address goes; nil: see Resolve.
+	resolve func(sender, address string) (proto.Resolved, error)
+	// service can fail what bounce, defer and trace are asked.
+	service func(name, verb string) error
+
+	sent, returned map[string]int // by "id recipient"
+	events         []string       // in order: "sent to", "bounce id", "warn id", ...
+	credit         int
+}
+
+// A delivery is what an agent is doing.
+type delivery struct {
+	req       *proto.Request
+	transport string
+	then      func(dsn.Outcome, int, error)
+}
+
+// A reply is what becomes of a request: of each recipient by its class
+// ('2', '4', '5'; "" is all '2'), and of the destination.
+type reply struct {
+	classes string
+	outcome dsn.Outcome
+	err     error
+}
+
+var epoch = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+
+type testClock struct {
+	wall    time.Time
+	elapsed time.Duration
+}
+
+func (c *testClock) Now() time.Time                                    { return c.wall }
+func (c *testClock) Elapsed() time.Duration                            { return c.elapsed }
+func (c *testClock) AfterFunc(d time.Duration, f func()) server.Timer { return testTimer{} }
+
+type testTimer struct{}
+
+func (testTimer) Stop() bool               { return true }
+func (testTimer) Reset(time.Duration) bool { return true }
+
+func (c *testClock) pass(d time.Duration) {
+	c.wall = c.wall.Add(d)
+	c.elapsed += d
+}
+
+type logLines struct {
+	mu   sync.Mutex
+	list []string
+}
+
+func (l *logLines) Write(level maillog.Level, tag, text string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.list = append(l.list, text)
+}
+
+// count is how many log lines hold text.
+func (w *world) count(text string) (n int) {
+	for _, line := range w.log.list {
+		if strings.Contains(line, text) {
+			n++
+		}
+	}
+	return n
+}
+
+// testFS is the system's files without syncs, and with faults.
+type testFS struct {
+	queue.System
+	fail func(op, path string) error
+}
+
+func (f *testFS) fault(op, path string) error {
+	if f.fail != nil {
+		return f.fail(op, path)
+	}
+	return nil
+}
+
+func (f *testFS) Open(path string, flag int, perm fs.FileMode) (queue.Handle, error) {
+	if err := f.fault("open", path); err != nil {
+		return nil, err
+	}
+	h, err := f.System.Open(path, flag, perm)
+	return testHandle{h}, err
+}
+
+func (f *testFS) Rename(from, to string) error {
+	if err := f.fault("rename", to); err != nil {
+		return err
+	}
+	return f.System.Rename(from, to)
+}
+
+func (f *testFS) Remove(path string) error {
+	if err := f.fault("remove", path); err != nil {
+		return err
+	}
+	return f.System.Remove(path)
+}
+
+func (f *testFS) SyncDir(string) error { return nil }
+
+type testHandle struct{ queue.Handle }
+
+func (testHandle) Sync() error { return nil }
+
+// defaults are postconf's.
+func defaults() settings {
+	one, err := parseFeedback("1")
+	if err != nil {
+		panic(err)
+	}
+	return settings{
+		activeLimit: 20000, rcptLimit: 20000, rcptMinimum: 10, probeLimit: 5000,
+		queueRunDelay: 300 * time.Second, minimalBackoff: 300 * time.Second, maximalBackoff: 4000 * time.Second,
+		lifetime: 5 * 24 * time.Hour, bounceLifetime: 5 * 24 * time.Hour, transportRetry: time.Minute,
+		doubleBounce: "double-bounce", hostname: "mx.example.com", verpBounces: true, decimals: 2,
+		logForm: func(a string) string { return a },
+		transport: func(name string) transportSettings {
+			t := transportSettings{
+				concurrencyLimit: 20, initialConcurrency: 5, recipientLimit: 50, cohortLimit: 1,
+				positive: one, negative: one,
+				slotCost: 5, slotLoan: 3, slotLoanFactor: 50, minSlots: 3,
+				rcptLimit: 20000, rcptExtra: 1000, refillLimit: 100, refillDelay: 5 * time.Second,
+				processes: 100,
+			}
+			if name == "local" {
+				t.concurrencyLimit, t.recipientLimit = 2, 1
+			}
+			t.limitWindow()
+			return t
+		},
+	}
+}
+
+func newWorld(t testing.TB) *world {
+	w := &world{t: t, root: t.TempDir(), clock: &testClock{wall: epoch}, fs: &testFS{}, set: defaults(),
+		sent: map[string]int{}, returned: map[string]int{}}
+	for _, dir := range []string{queue.Incoming, queue.Active, queue.Deferred, queue.Corrupt, queue.Bounce, queue.Defer, queue.Trace} {
+		if err := os.Mkdir(filepath.Join(w.root, dir), 0700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.spool = queue.New(queue.Options{Root: w.root, LongIDs: true, Owner: os.Getuid(), FS: w.fs,
+		Hashed: []string{queue.Deferred, queue.Defer}, Depth: 1,
+		Now: func() time.Time { return w.clock.wall }, Warn: func(string, ...any) {}})
+	w.deliver = func(*proto.Request) reply { return reply{} }
+	w.boot()
+	return w
+}
+
+// boot starts a queue manager on the spool, as after a crash of the last one.
+func (w *world) boot() {
+	w.works, w.busy = nil, nil
+	if err := restore(w.spool, w.t.Errorf); err != nil {
+		w.t.Fatal(err)
+	}
+	log := maillog.New("test", &w.log)
+	w.m = newQmgr(house{
+		log: log, clock: w.clock, spool: w.spool, resolver: w,
+		bounce: &testService{w, queue.Bounce}, defers: &testService{w, queue.Defer}, trace: &testService{w, queue.Trace},
+		agent:  func(transport string) agent { return testAgent(transport) },
+		credit: func(n int) { w.credit += n },
+		pause:  func(time.Duration) {},
+	}, &w.set)
+	w.m.spawn = func(work func() func()) { w.works = append(w.works, work) }
+	w.m.ask = func(a agent, req *proto.Request, then func(dsn.Outcome, int, error)) {
+		w.busy = append(w.busy, &delivery{req, string(a.(testAgent)), then})
+	}
+	w.m.start()
+}
+
+type testAgent string
+
+func (testAgent) Deliver(*proto.Request) (dsn.Outcome, int, error) { panic("not asked") }
+
+// run lets the queue manager work until it waits for time or agents.
+func (w *world) run() {
+	for w.step() {
+	}
+}
+
+func (w *world) step() bool {
+	w.m.alarms.rang()
+	w.m.alarms.run()
+	w.m.checkClock()
+	w.m.deliver()
+	w.m.admit()
+	w.m.giveCredit()
+	n := len(w.works)
+	if w.deliver != nil {
+		n += len(w.busy)
+	}
+	if n == 0 {
+		return false
+	}
+	i := 0
+	if w.rand != nil {
+		i = w.rand.Intn(n)
+	}
+	if i < len(w.works) {
+		work := w.works[i]
+		w.works = append(w.works[:i:i], w.works[i+1:]...)
+		work()()
+		return true
+	}
+	d := w.busy[i-len(w.works)]
+	w.answer(d, w.deliver(d.req))
+	return true
+}
+
+// after lets d pass in small steps.
+func (w *world) after(d time.Duration) {
+	w.run()
+	for end := w.clock.elapsed + d; w.clock.elapsed < end; {
+		w.clock.pass(min(10*time.Second, end-w.clock.elapsed))
+		w.run()
+	}
+}
+
+// answer ends a delivery as an agent does: recipients are accounted for in
+// the file and the logs, then the reply.
+func (w *world) answer(d *delivery, r reply) {
+	for i, other := range w.busy {
+		if other == d {
+			w.busy = append(w.busy[:i:i], w.busy[i+1:]...)
+		}
+	}
+	status := proto.DeliverFinal
+	if r.err == nil {
+		status = w.account(d, r)
+	}
+	d.then(r.outcome, status, r.err)
+}
+
+func (w *world) account(d *delivery, r reply) (status int) {
+	req := d.req
+	f, err := w.spool.Open(req.QueueName, req.QueueID, queue.Shared)
+	if err != nil {
+		return proto.DeliverDefer
+	}
+	defer f.Close()
+	for i, rcpt := range req.Rcpts {
+		class := byte('2')
+		if i < len(r.classes) {
+			class = r.classes[i]
+		} else if r.classes != "" {
+			class = r.classes[0]
+		}
+		switch d.transport {
+		case errorTransport:
+			class = '5'
+		case retryTransport:
+			class = '4'
+		}
+		key := req.QueueID + " " + rcpt.Address
+		switch class {
+		case '2':
+			w.sent[key]++
+			w.event("sent %s", rcpt.Address)
+			w.must(f.MarkDone(rcpt.Offset))
+		case '5':
+			w.must(w.spool.AppendLog(queue.Bounce, req.QueueID, queue.Rcpt(rcpt), dsn.Outcome{Status: "5.1.1", Action: dsn.Failed, Reason: d.req.Nexthop}))
+			w.must(f.MarkDone(rcpt.Offset))
+		default:
+			status = proto.DeliverDefer
+			w.must(w.spool.AppendLog(queue.Defer, req.QueueID, queue.Rcpt(rcpt), dsn.Outcome{Status: "4.1.1", Action: dsn.Delayed, Reason: d.req.Nexthop}))
+		}
+	}
+	return status
+}
+
+func (w *world) must(err error) {
+	if err != nil {
+		w.t.Helper()
+		w.t.Error(err)
+	}
+}
+
+func (w *world) event(format string, args ...any) {
+	w.events = append(w.events, fmt.Sprintf(format, args...))
+}
+
+// Resolve sends user@T.D to transport T, next hop D; other mail to smtp.
+func (w *world) Resolve(sender, address string) (proto.Resolved, error) {
+	if w.resolve != nil {
+		return w.resolve(sender, address)
+	}
+	_, domain, _ := strings.Cut(address, "@")
+	r := proto.Resolved{Transport: "smtp", Nexthop: domain, Recipient: address}
+	if name, rest, ok := strings.Cut(domain, "."); ok && rest != "" && name == "local" {
+		r.Transport, r.Nexthop, r.Flags = name, rest, proto.ClassLocal
+	}
+	return r, nil
+}
+
+func (w *world) ResolveProbe(sender, address string) (proto.Resolved, error) {
+	return w.Resolve(sender, address)
+}
+
+func (w *world) Rewrite(rule, address string) (string, error) { return address, nil }
+
+// A testService is bounce, defer or trace.
+type testService struct {
+	w    *world
+	kind string
+}
+
+func (s *testService) ask(verb, id string) error {
+	if s.w.service != nil {
+		if err := s.w.service(s.kind, verb); err != nil {
+			return err
+		}
+	}
+	s.w.event("%s %s %s", s.kind, verb, id)
+	return nil
+}
+
+func (s *testService) Append(flags int, id string, r proto.Rcpt, o dsn.Outcome) error {
+	if err := s.ask("append", id); err != nil {
+		return err
+	}
+	return s.w.spool.AppendLog(s.kind, id, queue.Rcpt(r), o)
+}
+
+// Flush returns the recipients of the log to the sender.
+func (s *testService) Flush(flags int, m proto.BounceMessage) error {
+	if err := s.ask("flush", m.QueueID); err != nil {
+		return err
+	}
+	l, err := s.w.spool.OpenLog(s.kind, m.QueueID)
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	for {
+		e, err := l.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		s.w.must(err)
+		s.w.returned[m.QueueID+" "+e.Address]++
+	}
+	return s.w.spool.RemoveLog(s.kind, m.QueueID)
+}
+
+func (s *testService) VERP(flags int, m proto.BounceMessage, delims string) error {
+	return s.Flush(flags, m)
+}
+
+func (s *testService) Warn(flags int, m proto.BounceMessage) error { return s.ask("warn", m.QueueID) }
+
+func (s *testService) Trace(flags int, m proto.BounceMessage) error {
+	if err := s.ask("report", m.QueueID); err != nil {
+		return err
+	}
+	return s.w.spool.RemoveLog(s.kind, m.QueueID)
+}
+
+// A letter is a message to be put into incoming.
+type letter struct {
+	from    string
+	null    bool // from the null sender
+	to      []string
+	warn    time.Duration // delay warning after this; 0: none
+	attrs   []string      // further "name=value"
+	records []string      // further records of the envelope: type and data
+	end     []string      // records of the extracted segment
+	sizes   func(*queue.Sizes)
+}
+
+// mail puts a message into incoming and returns its queue id.
+func (w *world) mail(l letter) string {
+	w.t.Helper()
+	f, err := w.spool.Create(queue.Incoming, 0)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if l.from == "" && !l.null {
+		l.from = "sender@example.org"
+	}
+	now := w.clock.wall
+	w.must(f.RecordString(record.Size, queue.Sizes{}.Data()))
+	f.RecordString(record.Time, queue.FormatTime(now))
+	f.RecordString(record.Attr, fmt.Sprintf("create_time=%d", now.Unix()))
+	for _, r := range l.records {
+		f.RecordString(record.Type(r[0]), r[1:])
+	}
+	f.RecordString(record.Sender, l.from)
+	for _, a := range l.attrs {
+		f.RecordString(record.Attr, a)
+	}
+	if l.warn > 0 {
+		f.RecordString(record.Warn, queue.FormatWarn(now.Add(l.warn)))
+	}
+	for _, to := range l.to {
+		f.RecordString(record.Rcpt, to)
+	}
+	f.RecordString(record.Content, "")
+	sizes := queue.Sizes{DataOffset: f.Offset(), Rcpts: len(l.to)}
+	f.RecordString(record.Text, "Subject: hello")
+	sizes.DataSize = f.Offset() - sizes.DataOffset
+	sizes.ContentLength = sizes.DataSize
+	f.RecordString(record.Extracted, "")
+	for _, r := range l.end {
+		f.RecordString(record.Type(r[0]), r[1:])
+	}
+	f.RecordString(record.End, "")
+	if l.sizes != nil {
+		l.sizes(&sizes)
+	}
+	w.must(f.SetSizes(sizes))
+	if err := f.Commit(0); err != nil {
+		w.t.Fatal(err)
+	}
+	w.must(w.spool.SetTime(queue.Incoming, f.ID, now))
+	w.clock.pass(time.Microsecond) // ids differ
+	return f.ID
+}
+
+// send is mail announced as cleanup does.
+func (w *world) send(to ...string) string {
+	w.t.Helper()
+	id := w.mail(letter{to: to})
+	w.m.trigger([]byte("N" + id + "\n"))
+	return id
+}
+
+// where tells in which queue a message is, or "".
+func (w *world) where(id string) string {
+	for _, q := range []string{queue.Incoming, queue.Active, queue.Deferred, queue.Corrupt} {
+		if _, err := w.spool.Stat(q, id); err == nil {
+			return q
+		}
+	}
+	return ""
+}
+
+// to lists the recipients of the deliveries in progress, in order.
+func (w *world) to() (list []string) {
+	for _, d := range w.busy {
+		for _, r := range d.req.Rcpts {
+			list = append(list, r.Address)
+		}
+	}
+	return list
+}
+
+func rcptList(n int, format string) (list []string) {
+	for i := range n {
+		list = append(list, fmt.Sprintf(format, i))
+	}
+	return list
+}
