@@ -75,7 +75,7 @@ func mailboxError(prefix, status string, err error) error {
 	switch {
 	case errors.Is(err, queue.ErrCorrupt):
 		status = "4.3.0"
-	case errors.Is(err, mailbox.ErrLocked):
+	case errors.Is(err, mailbox.ErrLocked), errors.Is(err, mailbox.ErrOwner):
 		status = "4.2.0"
 	case errors.Is(err, mailbox.ErrTooLarge), errors.Is(err, syscall.EFBIG):
 		status = "5.2.2"

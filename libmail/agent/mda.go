@@ -32,7 +32,7 @@ type MDA struct {
 }
 
 // NewMDA finds mda(8) in daemon_directory. spool is the directory in which
-// mailboxes are, besides home directories.
+// mailboxes are, besides home directories, or "".
 func NewMDA(c *conf.Config, spool string) (*MDA, error) {
 	h := &MDA{program: filepath.Join(c.String("daemon_directory"), "mda"), spool: spool, single: os.Geteuid() != 0}
 	if _, err := os.Stat(h.program); err != nil {
@@ -58,6 +58,9 @@ func (h *MDA) ShutIn(u *privs.User) []string {
 	}
 	if _, err := os.Stat(u.Home); err != nil {
 		return nil // a home that is made later, or nowhere: no box to be shut in
+	}
+	if h.spool == "" {
+		return []string{u.Home}
 	}
 	return []string{u.Home, h.spool}
 }

@@ -21,6 +21,7 @@ var (
 	ErrLocked   = errors.New("mailbox is locked")
 	ErrTooLarge = errors.New("mailbox size limit exceeded")
 	ErrUnsafe   = errors.New("not a safe mailbox")
+	ErrOwner    = errors.New("not owned by the recipient")
 )
 
 // A Message is what is delivered: lines that go before it, and the message,

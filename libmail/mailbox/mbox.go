@@ -115,7 +115,7 @@ func checkMbox(f *os.File, path string) (fs.FileInfo, error) {
 	case ok && sys.Nlink != 1:
 		return nil, fmt.Errorf("%s: file has %d links: %w", path, sys.Nlink, ErrUnsafe)
 	case ok && int(sys.Uid) != os.Geteuid():
-		return nil, fmt.Errorf("%s: file is owned by uid %d: %w", path, sys.Uid, ErrUnsafe)
+		return nil, fmt.Errorf("%s: owned by uid %d: %w", path, sys.Uid, ErrOwner)
 	}
 	return st, nil
 }
