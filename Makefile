@@ -1,0 +1,56 @@
+# postroad: make help says what there is to do.
+
+BUILD   = build
+PREFIX  = /usr/local
+DESTDIR =
+GO      = go
+# Time a fuzz target gets in `make fuzz`.
+FUZZTIME = 1m
+
+.PHONY: help build run test peers fuzz lint install uninstall clean
+
+help:       ## this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
+
+build:      ## all programs, in build/
+	@mkdir -p $(BUILD)
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o $(BUILD)/ ./...
+	@for pair in mailq:sendmail newaliases:sendmail postfix:postroad lmtp:smtp; do \
+		ln -sf $${pair#*:} $(BUILD)/$${pair%%:*}; done
+
+run: build  ## try it: a private mail system in a directory of its own, until interrupted
+	@$(BUILD)/postroad demo
+
+test:       ## everything that needs nothing but Go
+	$(GO) vet ./...
+	$(GO) test ./...
+
+peers:      ## compare with Debian's Postfix and others, as root
+	test/peers/run
+
+fuzz:       ## every fuzz target for FUZZTIME
+	@test/fuzz $(FUZZTIME)
+
+lint:       ## gofmt and go vet
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); exit 1; }
+	$(GO) vet ./...
+
+SBIN    = $(DESTDIR)$(PREFIX)/sbin
+LIBEXEC = $(DESTDIR)$(PREFIX)/libexec/postroad
+COMMANDS = $(notdir $(wildcard cmd/*))
+
+install: build  ## into DESTDIR and PREFIX; an existing configuration stays as it is
+	install -d $(SBIN) $(LIBEXEC) $(DESTDIR)/etc/postfix
+	for f in $(BUILD)/*; do \
+		case " $(COMMANDS) mailq newaliases postfix " in \
+		*" $${f##*/} "*) cp -P $$f $(SBIN)/ ;; \
+		*) cp -P $$f $(LIBEXEC)/ ;; esac; done
+	for f in etc/*; do \
+		test -e $(DESTDIR)/etc/postfix/$${f##*/} || install -m 644 $$f $(DESTDIR)/etc/postfix/; done
+
+uninstall:  ## what install put there, but for the configuration
+	rm -rf $(LIBEXEC)
+	for f in $(COMMANDS) mailq newaliases postfix; do rm -f $(SBIN)/$$f; done
+
+clean:      ## remove build/
+	rm -rf $(BUILD)
