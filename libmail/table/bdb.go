@@ -40,6 +40,7 @@ const (
 	itemDeleted = 0x80
 
 	maxItem  = 32 << 20 // bytes of a key or value that we believe
+	maxBlank = 1 << 20  // pages at the end of a file that were taken but not written
 	maxDepth = 32       // levels of a tree
 )
 
@@ -56,7 +57,8 @@ type bdb struct {
 	raw   bool      // walk keeps the NUL at the end of keys and values
 	read  time.Time // change time of the file when meta was read
 	order binary.ByteOrder
-	pages uint32 // number of pages
+	pages uint32 // number of pages in the file
+	last  uint32 // number of the last page that is taken, which may be beyond
 	size  int    // of a page
 	buf   []byte // one page
 	meta  bdbMeta
@@ -161,6 +163,7 @@ func (b *bdb) parseMeta(head []byte, fi os.FileInfo) error {
 		return errors.New("encrypted or checksummed Berkeley DB is not supported")
 	}
 	b.pages = uint32(min(fi.Size()/int64(b.size), 1<<32-1))
+	b.last = u32(32)
 	b.meta.root = u32(88)
 	if b.magic == hashMagic {
 		b.meta.maxBucket, b.meta.highMask, b.meta.lowMask = u32(72), u32(76), u32(80)
@@ -170,8 +173,8 @@ func (b *bdb) parseMeta(head []byte, fi os.FileInfo) error {
 		if u32(92) != hashBytes(hashCheck) {
 			return errors.New("unknown hash function")
 		}
-		if b.meta.maxBucket >= b.pages {
-			return errors.New("damaged: more buckets than pages")
+		if b.meta.maxBucket > b.last || b.last > maxBlank+b.pages {
+			return errDamaged
 		}
 	}
 	b.buf = make([]byte, b.size)
@@ -283,9 +286,25 @@ func (b *bdb) readPage(n uint32, into []byte) error {
 		return err
 	}
 	if b.order.Uint32(into[8:]) != n {
+		if blankPage(into) {
+			return errBlank
+		}
 		return errDamaged
 	}
 	return nil
+}
+
+// errBlank is a page that was taken but never written: a bucket that never
+// had an entry.
+var errBlank = errors.New("database page was never written")
+
+func blankPage(b []byte) bool {
+	for _, c := range b {
+		if c != 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // A bdbPage is one page, as read.

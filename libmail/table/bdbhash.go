@@ -1,6 +1,9 @@
 package table
 
-import "math/bits"
+import (
+	"errors"
+	"math/bits"
+)
 
 // bucketPage is the first page of a bucket: buckets are doubled in steps, and
 // each step's pages stand together.
@@ -42,7 +45,13 @@ func (b *bdb) chain(page uint32, fn func(p bdbPage) (stop bool, err error)) erro
 		if n > b.pages {
 			return errDamaged // a ring
 		}
+		if page >= b.pages && page <= b.last {
+			return nil
+		}
 		p, err := b.page(page)
+		if errors.Is(err, errBlank) {
+			return nil
+		}
 		if err != nil {
 			return err
 		}
