@@ -29,7 +29,8 @@ const (
 	MDAMaildir = "maildir" // deliver to the Maildir at Path
 	MDAMbox    = "mbox"    // append to the mbox file at Path
 	MDACommand = "command" // run Command with the message on standard input
-	MDARead    = "read"    // read the file at Path; no message
+	MDARead    = "read"    // read the file at Path, which must not be a link; no message
+	MDAInclude = "include" // read the file at Path, which may be a link; no message
 	MDAHome    = "home"    // check that the directory Path is there; no message
 )
 
@@ -60,10 +61,15 @@ type MDARequest struct {
 // An MDAReply is what became of it.
 type MDAReply struct {
 	Outcome dsn.Outcome
-	Found   bool   // MDARead: the file exists
-	Owner   int    // MDARead: its owner
-	Mode    uint32 // MDARead: its permission bits
-	Data    []byte // MDARead: its contents
+	Found   bool   // MDARead, MDAInclude: the file exists
+	Owner   int    // its owner
+	Mode    uint32 // its permission bits
+	Data    []byte // its contents
+}
+
+// delivers reports whether the action needs the message.
+func (req *MDARequest) delivers() bool {
+	return req.Action == MDAMaildir || req.Action == MDAMbox || req.Action == MDACommand
 }
 
 // maxArgs bounds the arguments and the environment of a command.
@@ -124,7 +130,7 @@ func ServeMDA(conn *ipc.Conn, do func(req *MDARequest, message *os.File) MDARepl
 			return err
 		}
 		var message *os.File
-		if req.Action != MDARead && req.Action != MDAHome {
+		if req.delivers() {
 			if message, err = conn.ReceiveFile(); err != nil {
 				return err
 			}
