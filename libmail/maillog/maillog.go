@@ -66,6 +66,13 @@ func (l *Logger) Verbose(level int) *Logger {
 	return &v
 }
 
+// Also returns a Logger whose lines go to s too.
+func (l *Logger) Also(s Sink) *Logger {
+	a := *l
+	a.sink = Tee(s, l.sink)
+	return &a
+}
+
 // Tag is what stands before the process id.
 func (l *Logger) Tag() string { return l.tag }
 
