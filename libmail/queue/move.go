@@ -35,6 +35,9 @@ func (s *Spool) MovePath(from, to string) error {
 	}
 	err := move(src, dst)
 	if errors.Is(err, fs.ErrNotExist) {
+		if _, err := s.fs.Lstat(src); err != nil {
+			return err
+		}
 		changed, errDirs := s.mkdirs(dst)
 		if errDirs != nil {
 			return errDirs

@@ -228,3 +228,6 @@ func isErrno(err error, codes ...syscall.Errno) bool {
 	}
 	return false
 }
+
+// StatPath is Stat for a file with any name; path is relative to the spool.
+func (s *Spool) StatPath(path string) (Info, error) { return s.fs.Lstat(s.path(path)) }
