@@ -31,6 +31,16 @@ func (c *Config) OwnAddresses() []netip.Addr {
 	return addrs
 }
 
+// ProxyAddresses lists the addresses in proxy_interfaces: other hosts' that
+// pass mail on to this one. Names that do not resolve are left out.
+func (c *Config) ProxyAddresses() []netip.Addr {
+	var addrs []netip.Addr
+	for _, host := range SplitWords(c.String("proxy_interfaces")) {
+		addrs = append(addrs, hostAddresses(host)...)
+	}
+	return addrs
+}
+
 // ownPrefixes is OwnAddresses with the length of each network. Names in
 // inet_interfaces that do not resolve to an address here are left out.
 func (c *Config) ownPrefixes() []netip.Prefix {
