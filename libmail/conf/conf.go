@@ -108,7 +108,7 @@ func (c *Config) parse(text []byte) error {
 	}
 	for _, l := range lines {
 		where := fmt.Sprintf("main.cf:%d", l.No)
-		name, value, err := splitNameValue(l.Text)
+		name, value, err := SplitNameValue(l.Text)
 		if err != nil {
 			return fmt.Errorf("%s: %w: %q", where, err, clip(l.Text))
 		}
@@ -139,7 +139,7 @@ func (c *Config) put(name string, s setting) {
 
 func (c *Config) override(overrides []string) error {
 	for _, o := range overrides {
-		name, value, err := splitNameValue(o)
+		name, value, err := SplitNameValue(o)
 		if err != nil {
 			return fmt.Errorf("-o %s: %w", o, err)
 		}

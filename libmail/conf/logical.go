@@ -62,8 +62,8 @@ func readFile(path string) ([]byte, error) {
 	return text, nil
 }
 
-// splitNameValue splits "name = value"; both come without blanks around them.
-func splitNameValue(text string) (name, value string, err error) {
+// SplitNameValue splits "name = value"; both come without blanks around them.
+func SplitNameValue(text string) (name, value string, err error) {
 	text = strings.Trim(text, blanks)
 	n := strings.IndexAny(text, "="+blanks)
 	switch {

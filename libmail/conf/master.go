@@ -44,6 +44,9 @@ func (s Service) Socket() string {
 // Overrides lists the "name=value" of each -o argument.
 func (s Service) Overrides() []string { return overrides(s.Args) }
 
+// Overrides lists the "name=value" of each -o argument.
+func (e Entry) Overrides() []string { return overrides(e.Fields[FieldArgs:]) }
+
 func overrides(args []string) []string {
 	var list []string
 	for i := 0; i < len(args) && strings.HasPrefix(args[i], "-") && args[i] != "--"; i++ {
@@ -124,13 +127,14 @@ func ParseEntry(text string) (Entry, error) {
 		return Entry{}, fmt.Errorf("service %s/%s: %w", fields[FieldName], fields[FieldType], err)
 	}
 	e := Entry{Fields: append(fields[:FieldArgs:FieldArgs], args...)}
-	if err := e.check(); err != nil {
+	if err := e.Check(); err != nil {
 		return Entry{}, fmt.Errorf("service %s/%s: %w", fields[FieldName], fields[FieldType], err)
 	}
 	return e, nil
 }
 
-func (e Entry) check() error {
+// Check reads the fields that have few possible values.
+func (e Entry) Check() error {
 	switch e.Fields[FieldType] {
 	case "inet", "unix", "unix-dgram", "fifo", "pass":
 	default:
@@ -182,7 +186,7 @@ func normalizeArgs(args []string) ([]string, error) {
 			if err != nil {
 				return nil, err
 			}
-			name, v, err := splitNameValue(inner)
+			name, v, err := SplitNameValue(inner)
 			if err != nil {
 				return nil, fmt.Errorf("-o %s: %w", value, err)
 			}

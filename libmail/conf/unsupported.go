@@ -30,8 +30,8 @@ func (c *Config) Unsupported() []Warning {
 		}
 	}
 	for _, e := range entries {
-		for _, o := range overrides(e.Fields[FieldArgs:]) {
-			name, _, err := splitNameValue(o)
+		for _, o := range e.Overrides() {
+			name, _, err := SplitNameValue(o)
 			if err != nil {
 				continue // the service reports it when it starts
 			}
@@ -52,12 +52,24 @@ var commentable = []Kind{Match, Path, Transport, List, Flags}
 // comments after a value.
 func (c *Config) Warnings() []Warning {
 	warnings := slices.Clone(c.warnings)
+	entries, err := ReadMaster(c.dir)
+	if err != nil {
+		entries = nil // LoadMaster reports it
+	}
+	local := map[string]bool{} // names that some service defines with -o
+	for _, e := range entries {
+		for _, o := range e.Overrides() {
+			if name, _, err := SplitNameValue(o); err == nil {
+				local[name] = true
+			}
+		}
+	}
 	for _, name := range c.order {
 		if p, known := Find(name); known && p.Kind == Raw {
 			continue
 		}
 		for _, ref := range ReferencedNames(c.set[name].value) {
-			if _, known := Find(ref); !known && !c.IsSet(ref) {
+			if _, known := Find(ref); !known && !c.IsSet(ref) && !local[ref] {
 				warnings = append(warnings, Warning{c.set[name].where, name, "undefined parameter $" + ref + " counts as empty"})
 			}
 		}
@@ -110,9 +122,9 @@ func (c *Config) references(entries []Entry) map[string]bool {
 	}
 	classes := c.String("smtpd_restriction_classes")
 	for _, e := range entries {
-		for _, o := range overrides(e.Fields[FieldArgs:]) {
+		for _, o := range e.Overrides() {
 			scan(o)
-			if name, value, err := splitNameValue(o); err == nil && name == "smtpd_restriction_classes" {
+			if name, value, err := SplitNameValue(o); err == nil && name == "smtpd_restriction_classes" {
 				classes += "," + value
 			}
 		}

@@ -21,7 +21,7 @@ func run(args []string, out io.Writer, complain func(string)) error {
 	switch {
 	case o.mode&(bounceExpanded|bounceTemplate) != 0:
 		return bounceTexts(o, out)
-	case o.mode&(maps|locks|saslServer|saslClient) != 0:
+	case o.mode&(mapTypes|locks|saslServer|saslClient) != 0:
 		return facts(o.mode, out)
 	case o.mode&tlsInfo != 0:
 		return tlsFacts(o.tls, out)
@@ -80,12 +80,9 @@ func (v *view) showParameter(p printer, name string) error {
 // value is the value of a name as c has it, expanded if the mode asks for it.
 func (v *view) value(c *conf.Config, name string, m mode) (string, error) {
 	param, known := conf.Find(name)
-	raw := ""
-	switch {
-	case known:
+	raw, set := c.Setting(name)
+	if known && !set {
 		raw = c.Raw(name)
-	case c.IsSet(name):
-		raw = c.RawUser(name)
 	}
 	if m&expand == 0 || known && param.Kind == conf.Raw {
 		return raw, nil

@@ -23,7 +23,7 @@ const (
 	hideValue
 	asJSON
 	locks
-	maps
+	mapTypes
 	entries
 	explicit
 	override
@@ -52,7 +52,7 @@ func (m mode) String() string {
 }
 
 // majors are the options that say what the command is about.
-const majors = saslServer | saslClient | bounceExpanded | locks | maps | bounceTemplate | mainCF | entries | fields | params | tlsInfo
+const majors = saslServer | saslClient | bounceExpanded | locks | mapTypes | bounceTemplate | mainCF | entries | fields | params | tlsInfo
 
 // exclusive are sets of options of which only one may be given.
 var exclusive = []mode{
@@ -67,7 +67,7 @@ var exclusive = []mode{
 
 // companions are the only options that an option may stand with.
 var companions = map[mode]mode{
-	saslServer: 0, saslClient: 0, bounceExpanded: 0, locks: 0, maps: 0, tlsInfo: 0, bounceTemplate: 0,
+	saslServer: 0, saslClient: 0, bounceExpanded: 0, locks: 0, mapTypes: 0, tlsInfo: 0, bounceTemplate: 0,
 	mainCF:    edit | remove | comment | fold | hideName | class | expand | defaults | explicit | override | hideValue | asJSON,
 	entries:   edit | remove | comment | fold | override | expand | asJSON,
 	fields:    edit | fold | hideName | override | expand | hideValue | asJSON,
@@ -92,7 +92,7 @@ const usage = "usage: postconf [-aAbdeEfFhHjlmMnpPqtvxX#] [-c config_dir] [-C cl
 
 // flagModes are the options without a value.
 var flagModes = map[byte]mode{'a': saslServer, 'A': saslClient, 'b': bounceExpanded, 'd': defaults, 'e': edit, 'f': fold,
-	'F': fields, '#': comment, 'h': hideName, 'H': hideValue, 'j': asJSON, 'l': locks, 'm': maps, 'M': entries, 'n': explicit,
+	'F': fields, '#': comment, 'h': hideName, 'H': hideValue, 'j': asJSON, 'l': locks, 'm': mapTypes, 'M': entries, 'n': explicit,
 	'p': mainCF, 't': bounceTemplate, 'x': expand, 'X': remove}
 
 // parseOptions reads the command line and refuses what contradicts itself.
