@@ -36,7 +36,7 @@ func start(env *server.Env) (server.Service, error) {
 		return server.Service{}, err
 	}
 	class := byte('5')
-	if env.Service == env.Conf.String("retry_service_name") {
+	if env.Service == "retry" {
 		class = '4'
 	}
 	return a.Service(func(_ context.Context, m *agent.Message) {

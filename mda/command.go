@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
 	"io"
@@ -106,42 +107,73 @@ func arguments(req *proto.MDARequest) (argv []string, shown string) {
 // of it is no error: its exit status counts.
 func feed(stdin io.WriteCloser, req *proto.MDARequest, file *os.File) error {
 	defer stdin.Close() // the command sees the end; an error means it is gone
-	if _, err := io.WriteString(stdin, req.Head); err != nil {
-		return nil
+	f := &feeder{w: bufio.NewWriterSize(stdin, 64<<10), eol: req.EOL,
+		dots: strings.Contains(req.Quote, "."), from: strings.Contains(req.Quote, ">")}
+	if f.eol == "" {
+		f.eol = "\n"
 	}
-	var w io.Writer = stdin
-	if req.EOL != "" && req.EOL != "\n" {
-		w = &lineEnds{w: stdin, eol: []byte(req.EOL)}
-	}
+	f.head(req.Head)
 	body := queue.NewContent(file, req.Offset)
-	buf := make([]byte, 64<<10)
-	for {
-		n, err := body.Read(buf)
-		if n > 0 {
-			if _, e := w.Write(buf[:n]); e != nil {
-				return nil
-			}
-		}
+	for f.err == nil {
+		line, partial, err := body.Line()
 		if errors.Is(err, io.EOF) {
-			return nil
+			break
 		}
 		if err != nil {
 			return err
 		}
+		f.piece(line, partial)
+	}
+	if strings.Contains(req.Quote, "B") {
+		f.piece(nil, false)
+	}
+	if f.err == nil {
+		_ = f.w.Flush() // a command that is gone, as above
+	}
+	return nil
+}
+
+// A feeder writes lines with the ends and quotes that a command wants. It
+// keeps the first error.
+type feeder struct {
+	w          *bufio.Writer
+	eol        string
+	dots, from bool
+	inLine     bool
+	err        error
+}
+
+// head writes the lines that go before the message, as they are.
+func (f *feeder) head(text string) {
+	for line := range strings.Lines(text) {
+		f.put(strings.TrimSuffix(line, "\n"))
+		f.put(f.eol)
 	}
 }
 
-// lineEnds replaces LF by another line end.
-type lineEnds struct {
-	w   io.Writer
-	eol []byte
+// piece writes a line, or a piece of one that goes on.
+func (f *feeder) piece(line []byte, partial bool) {
+	if !f.inLine {
+		switch {
+		case f.dots && len(line) > 0 && line[0] == '.':
+			f.put(".")
+		case f.from && bytes.HasPrefix(line, []byte("From ")):
+			f.put(">")
+		}
+	}
+	if f.err == nil {
+		_, f.err = f.w.Write(line)
+	}
+	if !partial {
+		f.put(f.eol)
+	}
+	f.inLine = partial
 }
 
-func (l *lineEnds) Write(p []byte) (int, error) {
-	if _, err := l.w.Write(bytes.ReplaceAll(p, []byte{'\n'}, l.eol)); err != nil {
-		return 0, err
+func (f *feeder) put(s string) {
+	if f.err == nil {
+		_, f.err = f.w.WriteString(s)
 	}
-	return len(p), nil
 }
 
 // tail keeps the first outputLimit bytes and drops the rest.

@@ -61,6 +61,18 @@ func TestCommand(t *testing.T) {
 	}
 }
 
+func TestCommandInput(t *testing.T) {
+	out := filepath.Join(t.TempDir(), "out")
+	req := &proto.MDARequest{Action: proto.MDACommand, Argv: []string{"/bin/cp", "/dev/stdin", out}, Head: "From a\n", EOL: "\r\n", Quote: ".>B"}
+	if r := (&mailman{}).do(req, message(t, "From: x", "", "From here", ".dot", "x")); r.Outcome.Class() != '2' {
+		t.Fatalf("%+v", r)
+	}
+	want := "From a\r\nFrom: x\r\n\r\n>From here\r\n..dot\r\nx\r\n\r\n"
+	if got, err := os.ReadFile(out); err != nil || string(got) != want {
+		t.Errorf("got %q, %v, want %q", got, err, want)
+	}
+}
+
 func TestDeliveries(t *testing.T) {
 	dir := t.TempDir()
 	for _, c := range []struct {

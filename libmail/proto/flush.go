@@ -25,8 +25,8 @@ type FlushStatus int
 const (
 	FlushOK      FlushStatus = 0
 	FlushFail    FlushStatus = -1
-	FlushDenied  FlushStatus = 1 // destination is not in fast_flush_domains
-	FlushBadSite FlushStatus = 2 // malformed destination or queue id
+	FlushDenied  FlushStatus = 4 // destination is not in fast_flush_domains
+	FlushBadSite FlushStatus = 3 // malformed destination or queue id
 )
 
 // A FlushRequest is one request; Site or QueueID where the verb has them.

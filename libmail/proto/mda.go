@@ -54,7 +54,8 @@ type MDARequest struct {
 	Shell   string        // local_command_shell, or ""
 	Dir     string        // working directory
 	Env     []string      // the whole environment, "NAME=value"
-	EOL     string        // line end on standard input
+	EOL     string        // line end on standard input; "" is LF
+	Quote   string        // "." doubles leading dots, ">" goes before "From ", "B" ends with an empty line
 	Limit   time.Duration // the command is ended after that
 }
 
@@ -97,6 +98,7 @@ func AskMDA(conn *ipc.Conn, req *MDARequest, message *os.File) (MDAReply, error)
 	out.Str("directory", req.Dir)
 	writeStrings(out, "env", req.Env)
 	out.Str("eol", req.EOL)
+	out.Str("quote", req.Quote)
 	out.Int("limit", int64(req.Limit))
 	out.End()
 	err := out.Flush()
@@ -175,6 +177,7 @@ func readMDA(in *attr.Reader) (*MDARequest, error) {
 	req.Dir = in.Str("directory")
 	req.Env = readStrings(in, "env")
 	req.EOL = in.Str("eol")
+	req.Quote = in.Str("quote")
 	req.Limit = time.Duration(in.Int("limit"))
 	in.End()
 	return req, in.Err()

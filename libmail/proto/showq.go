@@ -4,17 +4,19 @@ import (
 	"fmt"
 	"time"
 
+	"postroad/libmail/attr"
 	"postroad/libmail/ipc"
 )
 
 // The showq conversation: postqueue and mailq ask for a listing of the queue.
 // It is Postfix's to the byte, so that its postqueue can list our queue.
 //
-//	S: protocol=mail_queue_list_protocol
-//	S: queue_name= queue_id= time= size= forced_expire= sender=   (a message)
-//	S:   original_recipient= recipient= log_class= reason=         (a recipient, repeated)
-//	S:   empty list                                                (end of message)
-//	S: empty list                                                  (end of listing)
+//	S: protocol=mail_queue_list_protocol                           (a list)
+//	S: queue_name= queue_id= time= size= forced_expire= sender=    (a message: a list
+//	S:   original_recipient= recipient= log_class= reason=         with its recipients)
+//	S: NUL                                                         (end of listing)
+//
+// Before Postfix 3.11 there was no log_class; the client's half accepts that.
 
 // A ShowqMessage is one message of a listing.
 type ShowqMessage struct {
@@ -55,7 +57,6 @@ func (w *ShowqWriter) Message(m ShowqMessage) {
 	out.Int("size", m.Size)
 	out.Int("forced_expire", int64(m.ForcedExpire))
 	out.Str("sender", m.Sender)
-	out.End()
 }
 
 // Rcpt adds a recipient to the current message.
@@ -65,7 +66,6 @@ func (w *ShowqWriter) Rcpt(r ShowqRcpt) {
 	out.Str("recipient", r.Address)
 	out.Str("log_class", r.LogClass)
 	out.Str("reason", r.Reason)
-	out.End()
 }
 
 // EndMessage ends the current message.
@@ -77,9 +77,9 @@ func (w *ShowqWriter) Finish() error {
 	return w.conn.Out().Flush()
 }
 
-// ReadShowq is the client's half, on a new connection: it calls message for each message and rcpt
-// for each of its recipients, as they come. An error of a call ends the
-// listing and is returned.
+// ReadShowq is the client's half, on a new connection: it calls message for
+// each message and rcpt for each of its recipients, as they come. An error of
+// a call ends the listing and is returned.
 func ReadShowq(conn *ipc.Conn, message func(ShowqMessage) error, rcpt func(ShowqRcpt) error) error {
 	in := conn.In()
 	if got := in.Str("protocol"); in.Err() == nil && got != ProtocolShowq {
@@ -100,35 +100,47 @@ func ReadShowq(conn *ipc.Conn, message func(ShowqMessage) error, rcpt func(Showq
 		m.Size = in.Int("size")
 		m.ForcedExpire = int(in.Int("forced_expire"))
 		m.Sender = in.Str("sender")
-		in.End()
 		if in.Err() != nil {
 			return in.Err()
 		}
 		if err := message(m); err != nil {
 			return err
 		}
-		for {
-			name, value, more := in.Next()
-			if !more {
-				break
+		for more := true; more; {
+			var r ShowqRcpt
+			var err error
+			if r, more, err = readShowqRcpt(in); err == nil && more {
+				err = rcpt(r)
 			}
-			r := ShowqRcpt{Orig: value}
-			if name != "original_recipient" {
-				return fmt.Errorf("%s: got %.100q instead of original_recipient", ProtocolShowq, name)
-			}
-			r.Address = in.Str("recipient")
-			r.LogClass = in.Str("log_class")
-			r.Reason = in.Str("reason")
-			in.End()
-			if in.Err() != nil {
-				return in.Err()
-			}
-			if err := rcpt(r); err != nil {
+			if err != nil {
 				return err
 			}
 		}
-		if in.Err() != nil {
-			return in.Err()
-		}
 	}
+}
+
+// readShowqRcpt reads a recipient; more is false at the end of the message.
+func readShowqRcpt(in *attr.Reader) (r ShowqRcpt, more bool, err error) {
+	name, value, more := in.Next()
+	if !more {
+		return r, false, in.Err()
+	}
+	if name != "original_recipient" {
+		return r, false, fmt.Errorf("%s: got %.100q instead of original_recipient", ProtocolShowq, name)
+	}
+	r.Orig = value
+	r.Address = in.Str("recipient")
+	name, value, more = in.Next()
+	switch {
+	case more && name == "log_class":
+		r.LogClass = value
+		r.Reason = in.Str("reason")
+	case more && name == "reason":
+		if r.Reason = value; value != "" {
+			r.LogClass = "defer"
+		}
+	case in.Err() == nil:
+		return r, false, fmt.Errorf("%s: got %.100q instead of log_class", ProtocolShowq, name)
+	}
+	return r, true, in.Err()
 }
