@@ -48,6 +48,34 @@ func (s *Spool) Open(queue, id string, lock Lock) (*Message, error) {
 	return &Message{ID: id, Queue: queue, Info: st, h: h, name: name}, nil
 }
 
+// OpenRead opens a complete queue file of any owner for reading only, without
+// a lock. It is for listings, and for maildrop, whose files are their
+// submitters'.
+func (s *Spool) OpenRead(queue, id string) (*Message, error) {
+	path, err := s.file(queue, id)
+	if err != nil {
+		return nil, err
+	}
+	name := s.Path(queue, id)
+	h, err := s.fs.Open(path, os.O_RDONLY, 0)
+	if err != nil {
+		return nil, err
+	}
+	st, err := h.Stat()
+	switch {
+	case err != nil:
+	case !st.Mode.IsRegular():
+		err = fmt.Errorf("%s: not a regular file: %w", name, ErrUnsafe)
+	case st.Mode&Ready != Ready:
+		err = fmt.Errorf("%s: %w", name, ErrNotReady)
+	}
+	if err != nil {
+		h.Close() // nothing was written
+		return nil, err
+	}
+	return &Message{ID: id, Queue: queue, Info: st, h: h, name: name}, nil
+}
+
 func (s *Spool) open(path, name string, lock Lock) (Handle, error) {
 	h, err := s.fs.Open(path, os.O_RDWR, 0)
 	if err != nil {

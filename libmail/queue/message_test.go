@@ -314,7 +314,18 @@ func TestUnsafeFilesAreNotOpened(t *testing.T) {
 			t.Errorf("%s: %v", c.rule, err)
 		}
 	}
+	for _, bad := range []string{"ABCDE51", "ABCDE52", "ABCDE53"} {
+		if m, err := s.OpenRead(Active, bad); err == nil {
+			m.Close()
+			t.Errorf("%s is opened for reading", bad)
+		}
+	}
 	s.o.Owner = os.Getuid() + 1
+	m, err := s.OpenRead(Active, id)
+	if err != nil {
+		t.Fatalf("another owner's file cannot be listed: %v", err)
+	}
+	m.Close()
 	if _, err := s.Open(Active, id, Shared); !errors.Is(err, ErrUnsafe) {
 		t.Errorf("another owner's file: %v", err)
 	}
