@@ -16,7 +16,8 @@ import (
 //	S:   original_recipient= recipient= log_class= reason=         with its recipients)
 //	S: NUL                                                         (end of listing)
 //
-// Before Postfix 3.11 there was no log_class; the client's half accepts that.
+// Older servers send no original_recipient and no log_class; the client's
+// half accepts that.
 
 // A ShowqMessage is one message of a listing.
 type ShowqMessage struct {
@@ -119,28 +120,29 @@ func ReadShowq(conn *ipc.Conn, message func(ShowqMessage) error, rcpt func(Showq
 	}
 }
 
-// readShowqRcpt reads a recipient; more is false at the end of the message.
+// readShowqRcpt reads a recipient, whose last attribute is the reason; more is
+// false at the end of the message.
 func readShowqRcpt(in *attr.Reader) (r ShowqRcpt, more bool, err error) {
-	name, value, more := in.Next()
-	if !more {
-		return r, false, in.Err()
-	}
-	if name != "original_recipient" {
-		return r, false, fmt.Errorf("%s: got %.100q instead of original_recipient", ProtocolShowq, name)
-	}
-	r.Orig = value
-	r.Address = in.Str("recipient")
-	name, value, more = in.Next()
-	switch {
-	case more && name == "log_class":
-		r.LogClass = value
-		r.Reason = in.Str("reason")
-	case more && name == "reason":
-		if r.Reason = value; value != "" {
-			r.LogClass = "defer"
+	for first := true; ; first = false {
+		name, value, more := in.Next()
+		switch {
+		case in.Err() != nil:
+			return r, false, in.Err()
+		case !more && first:
+			return r, false, nil
+		case name == "original_recipient":
+			r.Orig = value
+		case name == "recipient":
+			r.Address = value
+		case name == "log_class":
+			r.LogClass = value
+		case name == "reason":
+			if r.Reason = value; value != "" && r.LogClass == "" {
+				r.LogClass = "defer"
+			}
+			return r, true, nil
+		default:
+			return r, false, fmt.Errorf("%s: got %.100q in a recipient", ProtocolShowq, name)
 		}
-	case in.Err() == nil:
-		return r, false, fmt.Errorf("%s: got %.100q instead of log_class", ProtocolShowq, name)
 	}
-	return r, true, in.Err()
 }
