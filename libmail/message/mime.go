@@ -189,6 +189,9 @@ func (w *Walker) Line(text []byte, end Ending) Problems {
 	return w.problems
 }
 
+// Found is the problems found so far.
+func (w *Walker) Found() Problems { return w.problems }
+
 // End takes the end of the message. A line that was cut off gets its end.
 func (w *Walker) End() Problems {
 	if w.last == softLine {
