@@ -322,14 +322,11 @@ func (c *dovecotConn) read() {
 			c.close(err)
 			return
 		}
-		if len(fields) < 2 {
+		v, ok := verdictOf(fields)
+		if !ok {
 			continue // not about a login
 		}
-		id, err := strconv.ParseUint(fields[1], 10, 32)
-		if err != nil {
-			continue
-		}
-		if v, ok := verdictOf(fields); ok {
+		if id, err := strconv.ParseUint(fields[1], 10, 32); err == nil {
 			c.answer(uint32(id), v)
 		}
 	}
@@ -337,6 +334,9 @@ func (c *dovecotConn) read() {
 
 // verdictOf reads OK, CONT and FAIL.
 func verdictOf(fields []string) (v Verdict, ok bool) {
+	if len(fields) < 2 {
+		return v, false
+	}
 	switch fields[0] {
 	case "CONT":
 		if len(fields) < 3 {

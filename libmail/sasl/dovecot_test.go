@@ -107,6 +107,11 @@ func TestDovecotLogins(t *testing.T) {
 		}
 		return ""
 	})
+	sent := func() string {
+		mu.Lock()
+		defer mu.Unlock()
+		return got
+	}
 	full := Login{Mechanism: "PLAIN", Service: "smtp", LocalIP: "192.0.2.1", RemoteIP: "192.0.2.2", Encrypted: true, Response: "AHUAcA==", HasResp: true}
 	tests := []struct {
 		rule   string
@@ -133,12 +138,12 @@ func TestDovecotLogins(t *testing.T) {
 		if !reflect.DeepEqual(v, test.want) {
 			t.Errorf("%s: %+v, want %+v", test.rule, v, test.want)
 		}
-		if want := "AUTH PLAIN service=smtp nologin lip=192.0.2.1 rip=192.0.2.2 secured resp=AHUAcA=="; got != want {
-			t.Errorf("%s: sent %q", test.rule, got)
+		if want := "AUTH PLAIN service=smtp nologin lip=192.0.2.1 rip=192.0.2.2 secured resp=AHUAcA=="; sent() != want {
+			t.Errorf("%s: sent %q", test.rule, sent())
 		}
 		if !v.Done {
-			if v := x.Continue(context.Background(), "cA=="); !v.Success || v.User != "z" || got != "CONT cA==" {
-				t.Errorf("%s: continued %+v, sent %q", test.rule, v, got)
+			if v := x.Continue(context.Background(), "cA=="); !v.Success || v.User != "z" || sent() != "CONT cA==" {
+				t.Errorf("%s: continued %+v, sent %q", test.rule, v, sent())
 			}
 		}
 	}
