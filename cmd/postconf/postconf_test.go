@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"postroad/libmail/mailtest"
 )
 
 const mainText = `# first
@@ -243,13 +245,9 @@ func TestEditorsTakeTurns(t *testing.T) {
 // The corpora say what Debian's postconf 3.7.11 printed for real
 // configurations. It does not know parameters that came later.
 func TestRealConfigurations(t *testing.T) {
-	root := os.Getenv("POSTROAD_CORPORA")
-	if root == "" {
-		root = "../../../shared/corpora"
-	}
-	dirs, err := filepath.Glob(filepath.Join(root, "configs", "*", "expected"))
+	dirs, err := filepath.Glob(filepath.Join(mailtest.Corpora(t, "configs"), "*", "expected"))
 	if err != nil || len(dirs) == 0 {
-		t.Skip("no corpora at ", root)
+		t.Fatal("no configurations", err)
 	}
 	for _, expected := range dirs {
 		dir := filepath.Dir(expected)

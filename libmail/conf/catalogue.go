@@ -48,7 +48,7 @@ type Param struct {
 
 // tables are the parts of the catalogue, each one file.
 func tables() [][]Param {
-	return [][]Param{paramsAtoL, paramsMtoZ, paramsLMTP, paramsPostscreen, paramsSMTP, paramsSMTPD, paramsTLS}
+	return [][]Param{paramsAtoL, paramsMtoZ, paramsPostroad, paramsLMTP, paramsPostscreen, paramsSMTP, paramsSMTPD, paramsTLS}
 }
 
 var index = sync.OnceValue(func() map[string]*Param {

@@ -56,28 +56,32 @@ func (c *Config) hostname() string {
 const module = "postroad"
 
 // DaemonDirectory is the directory of the programs that master starts:
-// $daemon_directory if our master is there, else the directory of the running
-// program. A main.cf that came with Postfix names Postfix's own programs, which
-// do not understand ours.
-func (c *Config) DaemonDirectory() string { return c.programDirectory("daemon_directory", "master") }
-
-// CommandDirectory is DaemonDirectory for the commands that people and scripts
-// type: $command_directory if our sendmail is there, else the directory of the
-// running program.
-func (c *Config) CommandDirectory() string {
-	return c.programDirectory("command_directory", "sendmail")
+// $daemon_directory if our master is there, else where it is as seen from the
+// running program. A main.cf that came with Postfix names Postfix's own
+// programs, which do not understand ours.
+func (c *Config) DaemonDirectory() string {
+	return c.programDirectory("daemon_directory", "master", "../libexec/postroad")
 }
 
-func (c *Config) programDirectory(parameter, probe string) string {
+// CommandDirectory is the directory of the commands that people and scripts
+// type: $command_directory if our postqueue is there, else where it is as seen
+// from the running program.
+func (c *Config) CommandDirectory() string {
+	return c.programDirectory("command_directory", "postqueue", "../../sbin")
+}
+
+// programDirectory looks for our program probe in the directory that a
+// parameter names, beside the running program, and away from it as the Makefile
+// installs. If it is nowhere, the parameter's word counts.
+func (c *Config) programDirectory(parameter, probe, away string) string {
 	configured := c.String(parameter)
-	if isOurs(filepath.Join(configured, probe)) {
-		return configured
+	self := selfDirectory()
+	for _, dir := range []string{configured, self, filepath.Join(self, away)} {
+		if isOurs(filepath.Join(dir, probe)) {
+			return dir
+		}
 	}
-	beside := selfDirectory()
-	if beside == "" {
-		return configured
-	}
-	return beside
+	return configured
 }
 
 var selfDirectory = sync.OnceValue(func() string {

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"postroad/libmail/mailtest"
 )
 
 // load writes main.cf into a directory of its own and loads it.
@@ -253,7 +255,12 @@ func TestParseTime(t *testing.T) {
 // The corpora hold configurations of real systems. They must be read, and a
 // value that Postfix accepts must pass.
 func TestRealConfigurations(t *testing.T) {
-	for _, dir := range corpus(t) {
+	mains, err := filepath.Glob(filepath.Join(mailtest.Corpora(t, "configs"), "*", "main.cf"))
+	if err != nil || len(mains) == 0 {
+		t.Fatal("no configurations", err)
+	}
+	for _, main := range mains {
+		dir := filepath.Dir(main)
 		c, err := Read(dir)
 		if err != nil {
 			t.Errorf("%s: %v", dir, err)
@@ -270,22 +277,6 @@ func TestRealConfigurations(t *testing.T) {
 			t.Errorf("%s: %v", dir, err)
 		}
 	}
-}
-
-// corpus finds the configurations beside the source tree.
-func corpus(t *testing.T) []string {
-	root := os.Getenv("POSTROAD_CORPORA")
-	if root == "" {
-		root = "../../../shared/corpora"
-	}
-	mains, err := filepath.Glob(filepath.Join(root, "configs", "*", "main.cf"))
-	if err != nil || len(mains) == 0 {
-		t.Skip("no corpora at ", root)
-	}
-	for i := range mains {
-		mains[i] = filepath.Dir(mains[i])
-	}
-	return mains
 }
 
 func FuzzMainCF(f *testing.F) {

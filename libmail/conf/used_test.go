@@ -56,6 +56,14 @@ func treeRoot(t *testing.T) string {
 // every parameter and uses none; in this package only getters count.
 func usedInTree(t *testing.T, root string) map[string]bool {
 	found := map[string]bool{}
+	eachFile(t, root, func(rel string, file *ast.File) {
+		ast.Inspect(file, func(n ast.Node) bool { mark(found, n, filepath.ToSlash(filepath.Dir(rel))); return true })
+	})
+	return found
+}
+
+// eachFile parses the programs' sources.
+func eachFile(t *testing.T, root string, visit func(rel string, file *ast.File)) {
 	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
@@ -69,17 +77,18 @@ func usedInTree(t *testing.T, root string) map[string]bool {
 			return nil
 		}
 		file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.SkipObjectResolution)
-		if err != nil {
-			return nil // half-written code of another hand; its own build tells
+		if err == nil { // half-written code of another hand: its own build tells
+			visit(rel, file)
 		}
-		ast.Inspect(file, func(n ast.Node) bool { mark(found, n, filepath.ToSlash(filepath.Dir(rel))); return true })
 		return nil
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return found
 }
+
+// getters are the methods of Config that take a parameter's name.
+var getters = []string{"String", "Bool", "Int", "Size", "Duration", "List", "Raw", "IsSet"}
 
 // mark looks at one node. Names with an underscore are unmistakable in any
 // string; the few others count only as the argument of a getter. The smtp
@@ -108,7 +117,6 @@ func mark(found map[string]bool, n ast.Node, dir string) {
 		markSuffix(found, name)
 	case *ast.CallExpr:
 		f, ok := n.Fun.(*ast.SelectorExpr)
-		getters := []string{"String", "Bool", "Int", "Size", "Duration", "List", "Raw", "IsSet"}
 		if !ok || !slices.Contains(getters, f.Sel.Name) || len(n.Args) != 1 {
 			return
 		}
@@ -118,6 +126,42 @@ func mark(found map[string]bool, n ast.Node, dir string) {
 			}
 		}
 	}
+}
+
+// A name that is not in the catalogue makes the getter panic, perhaps only in
+// the field.
+func TestGettersNameKnownParameters(t *testing.T) {
+	root := treeRoot(t)
+	eachFile(t, root, func(rel string, file *ast.File) {
+		ast.Inspect(file, func(n ast.Node) bool {
+			call, ok := n.(*ast.CallExpr)
+			if !ok || len(call.Args) != 1 {
+				return true
+			}
+			f, ok := call.Fun.(*ast.SelectorExpr)
+			if !ok || !slices.Contains(getters, f.Sel.Name) || !isConfig(f.X) {
+				return true
+			}
+			if name, ok := literalText(call.Args[0]); ok {
+				if _, known := Find(name); !known {
+					t.Errorf("%s: %s(%q): no such parameter", rel, f.Sel.Name, name)
+				}
+			}
+			return true
+		})
+	})
+}
+
+// isConfig guesses whether x is a *Config, by the names that everybody uses.
+func isConfig(x ast.Expr) bool {
+	name := ""
+	switch x := x.(type) {
+	case *ast.Ident:
+		name = x.Name
+	case *ast.SelectorExpr:
+		name = x.Sel.Name
+	}
+	return name == "c" || strings.EqualFold(name, "conf") || strings.EqualFold(name, "config")
 }
 
 // markSuffix marks what TransportInt(service, suffix) and its kin read.
