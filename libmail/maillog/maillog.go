@@ -66,6 +66,14 @@ func (l *Logger) Verbose(level int) *Logger {
 	return &v
 }
 
+// ExitStatus returns a Logger whose Fatal ends the program with another status
+// than 1, as sendmail and postqueue do.
+func (l *Logger) ExitStatus(status int) *Logger {
+	e := *l
+	e.exit = func(int) { os.Exit(status) }
+	return &e
+}
+
 // Also returns a Logger whose lines go to s too.
 func (l *Logger) Also(s Sink) *Logger {
 	a := *l
