@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"math/bits"
 	"strings"
+
+	"postroad/libmail/getopt"
 )
 
 // A mode is a set of what the options ask for.
@@ -98,31 +100,18 @@ var flagModes = map[byte]mode{'a': saslServer, 'A': saslClient, 'b': bounceExpan
 // parseOptions reads the command line and refuses what contradicts itself.
 func parseOptions(args []string) (options, error) {
 	o := options{classes: anyClass}
-	for len(args) > 0 && len(args[0]) > 1 && args[0][0] == '-' {
-		word := args[0]
-		args = args[1:]
-		if word == "--" {
-			break
+	args, err := getopt.Parse(args, "aAbc:C:defFhHjlmMno:pPqtT:vxX#", func(letter byte, value string) error {
+		if strings.IndexByte("cCoT", letter) >= 0 {
+			return o.valued(letter, value)
 		}
-		for i := 1; i < len(word); i++ {
-			if !strings.ContainsRune("cCoT", rune(word[i])) {
-				if err := o.flag(word[i]); err != nil {
-					return o, err
-				}
-				continue
-			}
-			value := word[i+1:]
-			if value == "" {
-				if len(args) == 0 {
-					return o, fmt.Errorf("option -%c needs a value", word[i])
-				}
-				value, args = args[0], args[1:]
-			}
-			if err := o.valued(word[i], value); err != nil {
-				return o, err
-			}
-			break
-		}
+		o.flag(letter)
+		return nil
+	})
+	if errors.Is(err, getopt.ErrUsage) {
+		return o, errors.New(usage)
+	}
+	if err != nil {
+		return o, err
 	}
 	o.args = args
 	if o.mode&majors == 0 {
@@ -134,7 +123,7 @@ func parseOptions(args []string) (options, error) {
 	return o, o.check()
 }
 
-func (o *options) flag(letter byte) error {
+func (o *options) flag(letter byte) {
 	switch m, known := flagModes[letter]; {
 	case known:
 		o.mode |= m
@@ -144,11 +133,7 @@ func (o *options) flag(letter byte) error {
 		o.mode |= params
 	case letter == 'q':
 		o.quiet = true
-	case letter == 'v': // nothing more is to be told
-	default:
-		return errors.New(usage)
-	}
-	return nil
+	} // -v has nothing more to tell
 }
 
 func (o *options) valued(letter byte, value string) error {

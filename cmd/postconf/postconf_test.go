@@ -112,7 +112,7 @@ func TestRefusals(t *testing.T) {
 		{"-e without argument", "-e", "-e requires name=value argument"},
 		{"-X without argument", "-X", "missing service or parameter argument"},
 		{"unknown option", "-z", "usage: postconf"},
-		{"missing value", "-o", "option -o needs a value"},
+		{"missing value", "-o", "usage: postconf"},
 		{"unknown class", "-C some", "bad class"},
 		{"bad override", "-o x", "missing '='"},
 		{"-M with three parts", "-M a/b/c", "-M option requires service_name[/type]"},
