@@ -81,7 +81,7 @@ func (r *running) session(c net.Conn) {
 	defer r.slots.release()
 	defer c.Close() // the session said what it had to say
 	defer func() {
-		if r.env.recovered("session") && r.svc.Panicked != nil {
+		if r.env.panicked("session", recover()) && r.svc.Panicked != nil {
 			r.apologize(c)
 		}
 	}()
@@ -252,7 +252,7 @@ func (r *running) packet(p []byte) {
 	defer r.slots.release()
 	r.serial.Lock()
 	defer r.serial.Unlock()
-	defer r.env.recovered("datagram")
+	defer func() { r.env.panicked("datagram", recover()) }()
 	if r.svc.datagram != nil {
 		r.svc.datagram(r.ctx, p)
 	} else {
@@ -266,7 +266,7 @@ func (r *running) wake() {
 	defer r.slots.release()
 	r.serial.Lock()
 	defer r.serial.Unlock()
-	defer r.env.recovered("wakeup")
+	defer func() { r.env.panicked("wakeup", recover()) }()
 	switch {
 	case r.svc.Wake != nil:
 		r.svc.Wake(r.ctx)

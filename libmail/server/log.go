@@ -2,8 +2,10 @@ package server
 
 import (
 	"bytes"
+	"fmt"
 	"log/syslog"
 	"os"
+	"slices"
 	"strings"
 
 	"postroad/libmail/conf"
@@ -26,30 +28,26 @@ var facilities = map[string]syslog.Priority{
 }
 
 // OpenLog opens the mail log of a program: postlogd when maillog_file is set
-// and the working directory is the queue directory, else syslog, each with
-// standard error to fall back on.
+// and the working directory is the queue directory, else syslog. While
+// neither can be reached, syslog's lines go to standard error; postlogd's are
+// dropped and counted.
 func OpenLog(c *conf.Config, program string) *maillog.Logger {
-	return maillog.New(logTag(c, program), logSink(c, maillog.Stream(os.Stderr, logHost())))
+	return OpenLogOver(c, program, nil)
 }
 
-// CommandLog is the log of a command: each line goes to standard error and,
-// where it can be reached, to the mail log.
-func CommandLog(c *conf.Config, program string) *maillog.Logger {
-	return maillog.New(logTag(c, program), maillog.Tee(maillog.Terminal(os.Stderr), logSink(c, nil)))
-}
-
-func logTag(c *conf.Config, program string) string {
+// OpenLogOver is OpenLog with a sink that takes the lines while the log
+// cannot be reached; nil means as in OpenLog.
+func OpenLogOver(c *conf.Config, program string, backup maillog.Sink) *maillog.Logger {
+	tag := c.String("syslog_name") + "/" + program
 	if t := os.Getenv("MAIL_LOGTAG"); t != "" {
-		return t + "/" + program
+		tag = t + "/" + program
 	}
-	return c.String("syslog_name") + "/" + program
-}
-
-// logSink is where c sends the log; backup, which may be nil, gets the lines
-// that cannot go there.
-func logSink(c *conf.Config, backup maillog.Sink) maillog.Sink {
 	if c.String("maillog_file") != "" {
-		return maillog.Postlog("public/"+c.String("postlog_service_name"), logHost(), backup)
+		path := "public/" + c.String("postlog_service_name")
+		return maillog.New(tag, maillog.Postlog(path, LogHost(), backup))
+	}
+	if backup == nil {
+		backup = maillog.Stream(os.Stderr, LogHost())
 	}
 	facility, found := facilities[strings.ToLower(c.String("syslog_facility"))]
 	if !found {
@@ -57,13 +55,39 @@ func logSink(c *conf.Config, backup maillog.Sink) maillog.Sink {
 	}
 	sink := maillog.Syslog(syslogPath, facility, backup)
 	// Connect now, as a chroot has no such path; without a system logger the
-	// lines go to the backup.
+	// backup has its day.
 	_ = sink.Open()
-	return sink
+	return maillog.New(tag, sink)
 }
 
-// logHost is the host name of log lines: its first label, as syslog has it.
-func logHost() string {
+// LogFile is maillog_file and the mode of a new one; path is "" when the log
+// goes to syslog. A path outside of maillog_file_prefixes is an error.
+func LogFile(c *conf.Config) (path string, mode os.FileMode, err error) {
+	path = c.String("maillog_file")
+	if path == "" {
+		return "", 0, nil
+	}
+	allowed := slices.ContainsFunc(c.List("maillog_file_prefixes"), func(prefix string) bool {
+		return path == prefix || strings.HasPrefix(path, strings.TrimSuffix(prefix, "/")+"/")
+	})
+	if !allowed {
+		return "", 0, fmt.Errorf("parameter maillog_file: %s is not below any of maillog_file_prefixes", path)
+	}
+	switch text := c.String("maillog_file_permissions"); strings.TrimLeft(text, "0") {
+	case "644":
+		mode = 0o644
+	case "640":
+		mode = 0o640
+	case "600":
+		mode = 0o600
+	default:
+		return "", 0, fmt.Errorf("parameter maillog_file_permissions: %q is none of 644, 640, 600", text)
+	}
+	return path, mode, nil
+}
+
+// LogHost is the host name of log lines: its first label, as syslog has it.
+func LogHost() string {
 	if h := os.Getenv("POSTLOG_HOSTNAME"); h != "" {
 		return h
 	}

@@ -121,6 +121,7 @@ func (r *running) loop() {
 		r.standardInput()
 		return
 	}
+	r.sayReady()
 	for _, s := range r.sockets {
 		r.accepting.Add(1)
 		if r.env.Type == "unix-dgram" || r.env.Type == "fifo" {
@@ -134,7 +135,6 @@ func (r *running) loop() {
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
 	signal.Ignore(syscall.SIGHUP, syscall.SIGPIPE)
-	r.sayReady()
 
 	idle := time.NewTimer(r.maxIdle)
 	var trim <-chan time.Time = time.After(trimDelay)
@@ -281,6 +281,9 @@ func (r *running) finish(word string, limit time.Duration, messages <-chan strin
 		s.interrupt()
 	}
 	r.accepting.Wait()
+	for _, s := range r.sockets {
+		s.file.Close() // so that no client waits here in vain; master has it still
+	}
 	if r.control != nil {
 		// An error means that master is gone; the sessions finish anyway.
 		_ = r.control.Send(word, "")

@@ -117,15 +117,14 @@ func (e *Env) Restart(reason string) {
 // restarts the process instead of ending all its sessions.
 func (e *Env) Go(f func()) {
 	go func() {
-		defer e.recovered("background work")
+		defer func() { e.panicked("background work", recover()) }()
 		f()
 	}()
 }
 
-// recovered logs a panic with its stack and restarts the process; call it
-// deferred. It reports whether there was one.
-func (e *Env) recovered(what string) bool {
-	p := recover()
+// panicked logs what recover returned, if anything, with the stack, and
+// restarts the process. It reports whether there was a panic.
+func (e *Env) panicked(what string, p any) bool {
 	if p == nil {
 		return false
 	}
@@ -181,6 +180,7 @@ func prepare(p Program, o options) (*Env, error) {
 	if env.MaxProc < 0 {
 		env.MaxProc = env.Conf.Int("default_process_limit")
 	}
+	time.Now().Local().Zone() // read the time zone while it can be found
 	env.Clock = clockFromEnv()
 	env.Flow = newFlow(env.Conf, o)
 	return env, nil

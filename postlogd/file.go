@@ -1,0 +1,107 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"postroad/libmail/maillog"
+	"postroad/libmail/server"
+)
+
+// A file is the log file.
+type file struct {
+	path  string
+	tag   string // of our own lines
+	out   writer
+	plain *os.File // the same when it is a regular file, else nil
+	lost  int      // lines since the last one that was written
+	torn  bool     // the last line was written in part
+}
+
+// writer is what a test may replace by a full disk.
+type writer interface {
+	Write(p []byte) (int, error)
+}
+
+// stdoutPath is the one value of maillog_file that is no file.
+const stdoutPath = "/dev/stdout"
+
+// open opens the file for appending, and makes it when it is missing.
+func open(path string, mode os.FileMode, tag string) (*file, error) {
+	if path == stdoutPath {
+		return &file{path: path, tag: tag, out: os.Stdout}, nil
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if errors.Is(err, os.ErrNotExist) {
+		f, err = os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE|os.O_EXCL, mode)
+		if err == nil {
+			err = f.Chmod(mode) // whatever the umask
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open log file: %w", err)
+	}
+	st, err := f.Stat()
+	if err == nil && !st.Mode().IsRegular() {
+		err = errors.New("not a regular file")
+	}
+	if err != nil {
+		f.Close() // nothing was written
+		return nil, fmt.Errorf("open log file %s: %w", path, err)
+	}
+	return &file{path: path, tag: tag, out: f, plain: f}, nil
+}
+
+// rotated says, for the log, that our file has lost its name; "" when it has
+// it still.
+func (f *file) rotated() string {
+	if f.plain == nil {
+		return ""
+	}
+	ours, err := f.plain.Stat()
+	if err != nil {
+		return "log file " + f.path
+	}
+	named, err := os.Lstat(f.path)
+	switch {
+	case err == nil && os.SameFile(ours, named):
+		return ""
+	case err != nil && !errors.Is(err, os.ErrNotExist):
+		return "" // it cannot be looked at: a new process would not see more
+	}
+	return "log file " + f.path
+}
+
+// write appends a line, and before it what became of the lines that could not
+// be written.
+func (f *file) write(line []byte) {
+	if f.lost > 0 {
+		text := fmt.Sprintf("warning: %d log lines lost", f.lost)
+		if !f.line([]byte(maillog.Line(time.Now(), server.LogHost(), f.tag, os.Getpid(), text))) {
+			f.lost++
+			return
+		}
+		f.lost = 0
+	}
+	if !f.line(line) {
+		f.lost++
+	}
+}
+
+// line writes one line in one write.
+func (f *file) line(text []byte) bool {
+	b := make([]byte, 0, len(text)+2)
+	if f.torn {
+		b = append(b, '\n')
+	}
+	b = append(append(b, maillog.Printable(string(text))...), '\n')
+	n, err := f.out.Write(b)
+	if n > 0 {
+		f.torn = err != nil && b[n-1] != '\n'
+	}
+	return err == nil
+}
