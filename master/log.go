@@ -19,6 +19,15 @@ func (m *master) openLog(c *conf.Config) {
 	m.log = server.OpenLogOver(c, "master", backup).Verbose(m.opts.verbose)
 }
 
+// startLog is openLog before the programs run: a line for postlogd would be
+// lost if master failed to start.
+func (m *master) startLog(c *conf.Config) {
+	m.openLog(c)
+	if path, mode, err := server.LogFile(c); err == nil && path != "" {
+		m.log = maillog.New(m.log.Tag(), directLog{path, mode, server.LogHost()}).Verbose(m.opts.verbose)
+	}
+}
+
 // directLog appends lines to the log file, one at a time.
 type directLog struct {
 	path string

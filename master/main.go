@@ -54,7 +54,11 @@ func main() {
 	m, err := start(o)
 	tellStarter(err)
 	if err != nil {
-		fail(err)
+		fmt.Fprintf(os.Stderr, "master: fatal: %v\n", err)
+		if m != nil {
+			m.log.Fatal("%v", err)
+		}
+		os.Exit(1)
 	}
 	m.run(o.exitAfter)
 	os.Exit(0)

@@ -40,7 +40,8 @@ type master struct {
 	stop      *stopping      // not nil: the mail system stops
 }
 
-// start makes everything ready for run: configuration, locks, sockets.
+// start makes everything ready for run: configuration, locks, sockets. After
+// an error there is a master only if it has a log.
 func start(o options) (*master, error) {
 	unix.Umask(0o077)
 	// What somebody left open for us goes no further. An error means an old
@@ -64,12 +65,8 @@ func start(o options) (*master, error) {
 	if err := makeDirectories(m.params, m.owner); err != nil {
 		return nil, err
 	}
-	m.openLog(m.conf)
-	if err := m.begin(); err != nil {
-		m.log.Error("%v", err)
-		return nil, err
-	}
-	return m, nil
+	m.startLog(m.conf)
+	return m, m.begin()
 }
 
 // begin takes the locks and opens the services.
@@ -150,6 +147,7 @@ func (m *master) run(exitAfter time.Duration) {
 	signal.Notify(ended, syscall.SIGCHLD)
 	signal.Ignore(syscall.SIGPIPE)
 	go m.watch.run()
+	m.openLog(m.conf)
 	for _, s := range m.services {
 		if s.Type == "unix-dgram" && m.conf.String("maillog_file") != "" { // the log, for what follows
 			s.want()
