@@ -54,6 +54,7 @@ type instance struct {
 // newInstance writes its configuration; the lines are master.cf's.
 func newInstance(t *testing.T, services ...string) *instance {
 	t.Helper()
+	t.Parallel() // most of a test is waiting
 	dir, err := os.MkdirTemp("", "mt")
 	if err != nil {
 		t.Fatal(err)

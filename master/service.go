@@ -13,7 +13,7 @@ import (
 const (
 	firstPause  = time.Second
 	longPause   = time.Minute
-	killedPause = 5 * time.Second  // the most after SIGKILL, which is no bug of the program's
+	killedPause = time.Second      // the most after SIGKILL, which is no bug of the program's
 	provenAfter = 10 * time.Second // a program that lived this long starts at once
 )
 

@@ -44,7 +44,11 @@ func OpenLogOver(c *conf.Config, program string, backup maillog.Sink) *maillog.L
 	}
 	if c.String("maillog_file") != "" {
 		path := "public/" + c.String("postlog_service_name")
-		return maillog.New(tag, maillog.Postlog(path, LogHost(), backup))
+		sink := maillog.Postlog(path, LogHost(), backup)
+		// Connect now, as descriptors may be short when there is something to
+		// say. While postlogd's socket is not there, each line tries again.
+		_ = sink.Open()
+		return maillog.New(tag, sink)
 	}
 	if backup == nil {
 		backup = maillog.Stream(os.Stderr, LogHost())

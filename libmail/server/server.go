@@ -173,8 +173,9 @@ func prepare(p Program, o options) (*Env, error) {
 	if env.Conf, err = conf.Load(o.configDir, o.overrides...); err != nil {
 		return env, err
 	}
+	err = os.Chdir(env.Conf.String("queue_directory"))
 	env.Log = OpenLog(env.Conf, p.Name).Verbose(o.verbose)
-	if err = os.Chdir(env.Conf.String("queue_directory")); err != nil {
+	if err != nil {
 		return env, fmt.Errorf("queue_directory: %w", err)
 	}
 	if env.MaxProc < 0 {

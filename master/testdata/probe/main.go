@@ -92,6 +92,7 @@ func (p *probe) talk(ctx context.Context, c net.Conn) {
 		}
 	}()
 	r := bufio.NewReader(c)
+	var hoard []*os.File
 	for {
 		line, err := r.ReadString('\n')
 		if err != nil {
@@ -105,6 +106,16 @@ func (p *probe) talk(ctx context.Context, c net.Conn) {
 		switch verb, arg, _ := strings.Cut(strings.TrimSpace(line), " "); verb {
 		case "panic":
 			panic("asked for it")
+		case "hoard":
+			for f, err := os.Open(os.DevNull); err == nil; f, err = os.Open(os.DevNull) {
+				hoard = append(hoard, f)
+			}
+			fmt.Fprint(c, "250 ok\r\n")
+		case "free":
+			for _, f := range hoard {
+				f.Close()
+			}
+			fmt.Fprint(c, "250 ok\r\n")
 		case "exit":
 			os.Exit(7)
 		case "stress":
