@@ -114,10 +114,18 @@ func (t *transaction) gone() bool {
 	return t.s.reused > 0 && !t.heard && t.failure != nil && !errors.Is(t.failure, errData)
 }
 
-// send sends a command, after reading replies if the server does not want
-// more commands before.
+// ready reads replies if the server does not want another command of n bytes
+// before.
+func (t *transaction) ready(n int) bool {
+	if len(t.ahead) > 0 && (!t.s.has(smtpwire.Pipelining) || t.bytes+n+2 > pipelineBuffer) {
+		return t.drain()
+	}
+	return true
+}
+
+// send sends a command as soon as the server is ready for it.
 func (t *transaction) send(at step, r *recipient, command string) bool {
-	if len(t.ahead) > 0 && (!t.s.has(smtpwire.Pipelining) || t.bytes+len(command)+2 > pipelineBuffer) && !t.drain() {
+	if !t.ready(len(command)) {
 		return false
 	}
 	t.s.command(command)
@@ -213,23 +221,22 @@ func (t *transaction) envelope() bool {
 			t.failure = err
 			return false
 		}
-		if !t.send(stepRcpt, r, command) {
+		if !t.ready(len(command)) {
 			return false
 		}
 		if t.refused {
 			return t.abort()
 		}
+		t.send(stepRcpt, r, command)
 	}
 	if t.probe() && t.p.verifyTarget == stepRcpt {
 		return t.drain() && t.abort()
 	}
-	if !t.s.has(smtpwire.Pipelining) || t.bytes+6 > pipelineBuffer {
-		if !t.drain() {
-			return false
-		}
-		if t.refused || len(t.accepted) == 0 {
-			return t.abort()
-		}
+	if !t.ready(len("DATA")) {
+		return false
+	}
+	if len(t.ahead) == 0 && (t.refused || len(t.accepted) == 0) {
+		return t.abort()
 	}
 	if !t.send(stepData, nil, "DATA") || !t.drain() {
 		return false
