@@ -135,14 +135,20 @@ func (m *qmgr) refused(c candidate, err error) {
 			})
 		}
 	case errors.Is(err, errEarly) && c.queue == queue.Incoming:
-		if m.again == nil {
-			m.again = m.alarms.after(busyPause, func() {
-				m.again = nil
-				m.incomingScan.request(true, ignoreFlags{})
-			})
-		}
+		m.lookAgain()
 	case errors.Is(err, queue.ErrUnsafe):
 		m.warnOnce(c.id, err)
+	}
+}
+
+// lookAgain has incoming scanned a little later: a file there has a time in
+// the future, because it was still being delivered, or for no good reason.
+func (m *qmgr) lookAgain() {
+	if m.again == nil {
+		m.again = m.alarms.after(busyPause, func() {
+			m.again = nil
+			m.incomingScan.request(true, ignoreFlags{})
+		})
 	}
 }
 
@@ -212,6 +218,7 @@ func (m *qmgr) next(s *scan) (candidate, bool) {
 // A piece is what a scan found in one go.
 type piece struct {
 	ids    []string
+	early  bool // there are files whose time has not come
 	unsafe map[string]error
 }
 
@@ -230,7 +237,9 @@ func (m *qmgr) look(walk *queue.Scan, name string, ignore ignoreFlags) (found pi
 				found.unsafe = make(map[string]error)
 			}
 			found.unsafe[e.Name] = err
-		case err == nil && (ignore.times || !st.ModTime.After(limit)):
+		case err == nil && !ignore.times && st.ModTime.After(limit):
+			found.early = true
+		case err == nil:
 			found.ids = append(found.ids, e.Name)
 		}
 		// Files that are not complete, or gone, are somebody else's.
@@ -242,6 +251,9 @@ func (m *qmgr) look(walk *queue.Scan, name string, ignore ignoreFlags) (found pi
 func (m *qmgr) looked(s *scan, found piece, err error) {
 	s.reading = false
 	s.ids = append(s.ids, found.ids...)
+	if found.early && s.queue == queue.Incoming {
+		m.lookAgain()
+	}
 	for id, err := range found.unsafe {
 		m.warnOnce(id, err)
 	}
@@ -255,9 +267,9 @@ func (m *qmgr) looked(s *scan, found piece, err error) {
 }
 
 // restore moves what an earlier queue manager left in active back to
-// incoming. Its deliveries may go on: the files are locked then, and are
-// looked at again later.
-func restore(spool *queue.Spool, warn func(format string, args ...any)) error {
+// incoming, to be tried now. Deliveries may still go on: such files are
+// locked, and are looked at again later.
+func restore(spool *queue.Spool, now time.Time, warn func(format string, args ...any)) error {
 	walk := spool.Scan(queue.Active)
 	defer walk.Close()
 	for {
@@ -268,7 +280,11 @@ func restore(spool *queue.Spool, warn func(format string, args ...any)) error {
 		if err != nil {
 			return err
 		}
-		if err := spool.Move(e.Name, queue.Active, queue.Incoming); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		err = spool.SetTime(queue.Active, e.Name, now)
+		if err == nil {
+			err = spool.Move(e.Name, queue.Active, queue.Incoming)
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			warn("%s: %v", e.Name, err)
 		}
 	}

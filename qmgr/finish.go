@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"time"
 
@@ -154,11 +155,79 @@ func (m *qmgr) giveUp(msg *message) {
 		status = "force-expired"
 	}
 	m.log.Expired(msg.id, m.set.Load().logForm(msg.env.Sender), status)
-	if err := m.flush(m.defers, msg); err != nil {
+	err := m.completeLog(msg)
+	if err == nil {
+		err = m.flush(m.defers, msg)
+	}
+	if err != nil {
 		m.notTold(msg, "bounce", err)
 		return
 	}
 	msg.deferred = false
+}
+
+// completeLog makes sure that each recipient that is not done is in the defer
+// log, because after this the file goes. The log lacks a recipient whose agent
+// died, whose agent could not write it, or that could not be read.
+func (m *qmgr) completeLog(msg *message) error {
+	logged, err := m.logged(msg.id)
+	if err != nil {
+		return err
+	}
+	f, err := m.spool.Open(queue.Active, msg.id, queue.NoLock)
+	if err != nil {
+		return err
+	}
+	defer m.intake.close(f)
+	env, err := f.Envelope(maxBatch)
+	if err != nil {
+		return err
+	}
+	rcpts, next := env.Rcpts, env.Next
+	if env.Redirect != "" && len(rcpts) > 0 {
+		rcpts, next = rcpts[:1], 0 // the one in place of all others
+	}
+	for {
+		for _, r := range rcpts {
+			if logged[r.Offset] {
+				continue
+			}
+			why := dsn.Outcome{Status: "4.4.7", Action: dsn.Delayed, Reason: "delivery time expired"}
+			if err := m.defers.Append(proto.BounceClean, msg.id, proto.Rcpt(r), why); err != nil {
+				return err
+			}
+		}
+		if next == 0 {
+			return nil
+		}
+		if rcpts, next, err = f.MoreRcpts(env, next, maxBatch); err != nil {
+			return err
+		}
+	}
+}
+
+// logged returns which recipients are in the defer log, by their offsets in
+// the queue file.
+func (m *qmgr) logged(id string) (map[int64]bool, error) {
+	offsets := make(map[int64]bool)
+	l, err := m.spool.OpenLog(queue.Defer, id)
+	if errors.Is(err, fs.ErrNotExist) {
+		return offsets, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer l.Close() // only read
+	for {
+		e, err := l.Next()
+		if errors.Is(err, io.EOF) {
+			return offsets, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		offsets[e.Offset] = true
+	}
 }
 
 // warnSender tells the sender that the message is late, once.

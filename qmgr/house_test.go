@@ -49,6 +49,9 @@ type world struct {
 	sent, returned map[string]int // by "id recipient"
 	events         []string       // in order: "sent to", "bounce id", "warn id", ...
 	credit         int
+
+	working, killed bool // see TestNobodyIsForgotten
+	kills           int
 }
 
 // A delivery is what an agent is doing.
@@ -66,15 +69,17 @@ type reply struct {
 	err     error
 }
 
-var epoch = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+// epoch is when a test begins: the kernel stamps files with the real time, and
+// no file may come from the future.
+func epoch() time.Time { return time.Now().Round(0).Truncate(time.Second).Add(time.Second) }
 
 type testClock struct {
 	wall    time.Time
 	elapsed time.Duration
 }
 
-func (c *testClock) Now() time.Time                                    { return c.wall }
-func (c *testClock) Elapsed() time.Duration                            { return c.elapsed }
+func (c *testClock) Now() time.Time                                   { return c.wall }
+func (c *testClock) Elapsed() time.Duration                           { return c.elapsed }
 func (c *testClock) AfterFunc(d time.Duration, f func()) server.Timer { return testTimer{} }
 
 type testTimer struct{}
@@ -112,6 +117,7 @@ func (w *world) count(text string) (n int) {
 type testFS struct {
 	queue.System
 	fail func(op, path string) error
+	open map[*testHandle]bool // what a killed process would close
 }
 
 func (f *testFS) fault(op, path string) error {
@@ -126,7 +132,12 @@ func (f *testFS) Open(path string, flag int, perm fs.FileMode) (queue.Handle, er
 		return nil, err
 	}
 	h, err := f.System.Open(path, flag, perm)
-	return testHandle{h}, err
+	if err != nil {
+		return nil, err
+	}
+	th := &testHandle{h, f}
+	f.open[th] = true
+	return th, nil
 }
 
 func (f *testFS) Rename(from, to string) error {
@@ -143,11 +154,33 @@ func (f *testFS) Remove(path string) error {
 	return f.System.Remove(path)
 }
 
+func (f *testFS) SetTime(path string, t time.Time) error {
+	if err := f.fault("time", path); err != nil {
+		return err
+	}
+	return f.System.SetTime(path, t)
+}
+
+func (f *testFS) Lstat(path string) (queue.Info, error) {
+	if err := f.fault("stat", path); err != nil {
+		return queue.Info{}, err
+	}
+	return f.System.Lstat(path)
+}
+
 func (f *testFS) SyncDir(string) error { return nil }
 
-type testHandle struct{ queue.Handle }
+type testHandle struct {
+	queue.Handle
+	fs *testFS
+}
 
-func (testHandle) Sync() error { return nil }
+func (h *testHandle) Sync() error { return nil }
+
+func (h *testHandle) Close() error {
+	delete(h.fs.open, h)
+	return h.Handle.Close()
+}
 
 // defaults are postconf's.
 func defaults() settings {
@@ -179,7 +212,7 @@ func defaults() settings {
 }
 
 func newWorld(t testing.TB) *world {
-	w := &world{t: t, root: t.TempDir(), clock: &testClock{wall: epoch}, fs: &testFS{}, set: defaults(),
+	w := &world{t: t, root: t.TempDir(), clock: &testClock{wall: epoch()}, fs: &testFS{open: map[*testHandle]bool{}}, set: defaults(),
 		sent: map[string]int{}, returned: map[string]int{}}
 	for _, dir := range []string{queue.Incoming, queue.Active, queue.Deferred, queue.Corrupt, queue.Bounce, queue.Defer, queue.Trace} {
 		if err := os.Mkdir(filepath.Join(w.root, dir), 0700); err != nil {
@@ -197,7 +230,10 @@ func newWorld(t testing.TB) *world {
 // boot starts a queue manager on the spool, as after a crash of the last one.
 func (w *world) boot() {
 	w.works, w.busy = nil, nil
-	if err := restore(w.spool, w.t.Errorf); err != nil {
+	for h := range w.fs.open {
+		h.Close()
+	}
+	if err := restore(w.spool, w.clock.wall, w.t.Errorf); err != nil {
 		w.t.Fatal(err)
 	}
 	log := maillog.New("test", &w.log)
@@ -221,10 +257,26 @@ func (testAgent) Deliver(*proto.Request) (dsn.Outcome, int, error) { panic("not 
 
 // run lets the queue manager work until it waits for time or agents.
 func (w *world) run() {
-	for w.step() {
+	more := true
+	for more {
+		done := make(chan bool, 1)
+		w.working = true
+		go func() {
+			defer close(done)
+			done <- w.step()
+		}()
+		more = <-done
+		w.working = false
+		if w.killed {
+			w.killed, more = false, true
+			w.kills++
+			w.boot()
+		}
 	}
 }
 
+// step does one piece of work. It runs on a goroutine of its own, so that a
+// test can kill it.
 func (w *world) step() bool {
 	w.m.alarms.rang()
 	w.m.alarms.run()
@@ -410,6 +462,7 @@ type letter struct {
 	warn    time.Duration // delay warning after this; 0: none
 	attrs   []string      // further "name=value"
 	records []string      // further records of the envelope: type and data
+	verp    string        // delimiters
 	end     []string      // records of the extracted segment
 	sizes   func(*queue.Sizes)
 }
@@ -432,6 +485,9 @@ func (w *world) mail(l letter) string {
 		f.RecordString(record.Type(r[0]), r[1:])
 	}
 	f.RecordString(record.Sender, l.from)
+	if l.verp != "" {
+		f.RecordString(record.Verp, l.verp)
+	}
 	for _, a := range l.attrs {
 		f.RecordString(record.Attr, a)
 	}

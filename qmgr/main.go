@@ -132,7 +132,7 @@ func openSpool(env *server.Env) (spool *queue.Spool, lock io.Closer, err error) 
 			return nil, nil, fmt.Errorf("another queue manager is running: %w", err)
 		}
 	}
-	return spool, lock, restore(spool, env.Log.Warning)
+	return spool, lock, restore(spool, env.Clock.Now(), env.Log.Warning)
 }
 
 // connect gives the queue manager its peers.

@@ -15,7 +15,7 @@ import (
 // scheduler is a queue manager whose messages have no files; deliveries stay
 // in busy.
 func scheduler(t testing.TB, change func(*transportSettings)) *world {
-	w := &world{t: t, clock: &testClock{wall: epoch}, set: defaults()}
+	w := &world{t: t, clock: &testClock{wall: epoch()}, set: defaults()}
 	byDefault := w.set.transport
 	w.set.transport = func(name string) transportSettings {
 		s := byDefault(name)
