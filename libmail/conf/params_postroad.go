@@ -3,6 +3,7 @@ package conf
 // paramsPostroad are the parameters that Postfix does not have.
 var paramsPostroad = []Param{
 	{"account_file", "$config_directory/accounts", Path, "len 1..", "Mail users, in the form of Dovecot's passwd-file; changed by postroad user."},
+	{"anvil_service_name", "anvil", Socket, "len 1..", "Service of master.cf that counts clients."},
 	{"auth_default_domain", "$mydomain", Text, "", "Domain of a login without one, for users in account_file."},
 	{"auth_failure_delay", "2s", Time, "0..", "How late authd answers a wrong password; later after several from one address."},
 	{"auth_mechanisms", "plain login scram-sha-256 scram-sha-1", List, "", "SASL mechanisms that authd offers."},
