@@ -107,6 +107,13 @@ func (s *Submission) Record(t record.Type, data []byte) {
 	}
 }
 
+// Records adds records that record.Append has encoded, in one write.
+func (s *Submission) Records(batch []byte) {
+	if s.err == nil {
+		_, s.err = s.conn.W.Write(batch)
+	}
+}
+
 // RecordString is Record for a string.
 func (s *Submission) RecordString(t record.Type, data string) {
 	if s.err == nil {
