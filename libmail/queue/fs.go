@@ -58,6 +58,7 @@ type Info struct {
 	Size    int64
 	ModTime time.Time // in a queue file: next time to try
 	Change  time.Time
+	Access  time.Time // last read; where reading leaves no trace, when it was set last
 	Mode    fs.FileMode // type and permission bits
 	UID     int
 	Inode   uint64
@@ -205,6 +206,7 @@ func info(st fs.FileInfo) Info {
 	if sys, ok := st.Sys().(*syscall.Stat_t); ok {
 		i.UID, i.Inode, i.Device, i.Links = int(sys.Uid), sys.Ino, uint64(sys.Dev), int(sys.Nlink)
 		i.Change = time.Unix(sys.Ctim.Unix())
+		i.Access = time.Unix(sys.Atim.Unix())
 	}
 	return i
 }
