@@ -58,7 +58,7 @@ type Info struct {
 	Size    int64
 	ModTime time.Time // in a queue file: next time to try
 	Change  time.Time
-	Access  time.Time // last read; where reading leaves no trace, when it was set last
+	Access  time.Time   // last read; where reading leaves no trace, when it was set last
 	Mode    fs.FileMode // type and permission bits
 	UID     int
 	Inode   uint64
