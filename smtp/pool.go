@@ -52,7 +52,7 @@ func (p *pool) put(s *session) {
 	p.timers[s] = p.clock.AfterFunc(p.idle, func() { p.expire(s) })
 	p.mu.Unlock()
 	if oldest != nil {
-		oldest.end()
+		go oldest.end() // its server may be slow to say goodbye
 	}
 }
 
@@ -83,7 +83,7 @@ func (p *pool) take(key string) *session {
 			return s
 		}
 		if s.quiet() {
-			s.end()
+			go s.end()
 		} else {
 			s.drop()
 		}
@@ -137,11 +137,15 @@ func (p *pool) close() {
 		p.remove(p.order[0])
 	}
 	p.mu.Unlock()
+	var wg sync.WaitGroup
 	for _, s := range all {
-		s.timed.begin(time.Second, 0)
-		s.end()
+		wg.Go(func() { s.endWithin(farewell) })
 	}
+	wg.Wait()
 }
+
+// farewell is how long the end of the process waits for replies to QUIT.
+const farewell = time.Second
 
 // poolKeys are the two keys of a connection.
 type poolKeys struct{ dest, host string }

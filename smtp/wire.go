@@ -291,11 +291,14 @@ func (s *session) quiet() bool {
 	return err == nil && silent
 }
 
-// end says goodbye, without waiting for the answer unless that is asked for,
-// and closes.
-func (s *session) end() {
+// end says goodbye, without waiting for the answer unless that is asked for
+// (smtp_skip_quit_response), and closes.
+func (s *session) end() { s.endWithin(s.p.quit) }
+
+// endWithin is end with another time limit.
+func (s *session) endWithin(limit time.Duration) {
 	if !s.broken {
-		s.timed.begin(s.p.quit, 0)
+		s.timed.begin(limit, 0)
 		s.command("QUIT")
 		if s.p.skipQuitReply {
 			_ = s.w.Flush() // a server that has left needs no goodbye
