@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -225,8 +224,9 @@ func (w testRewriter) Resolve(sender, address string) (r proto.Resolved, err err
 	return r, nil
 }
 
-// connect opens a session from the address that tests come from.
-func (b *testbed) connect() net.Conn {
+// connect opens a session from the address that tests come from. What is early
+// is sent before the server sees the connection.
+func (b *testbed) connect(early ...string) net.Conn {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		b.t.Fatal(err)
@@ -239,6 +239,11 @@ func (b *testbed) connect() net.Conn {
 	conn, err := l.Accept()
 	if err != nil {
 		b.t.Fatal(err)
+	}
+	for _, text := range early {
+		if _, err := client.Write([]byte(text)); err != nil {
+			b.t.Fatal(err)
+		}
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
@@ -364,19 +369,5 @@ func TestDialogs(t *testing.T) {
 			t.Parallel()
 			playDialog(t, d)
 		})
-	}
-}
-
-// lines reads replies until the server waits, closes or takes too long.
-func lines(c net.Conn, r *bufio.Reader, wait time.Duration) (text string, closed bool) {
-	for {
-		if err := c.SetReadDeadline(time.Now().Add(wait)); err != nil {
-			return text, true
-		}
-		line, err := r.ReadString('\n')
-		text += line
-		if err != nil {
-			return text, !errors.Is(err, os.ErrDeadlineExceeded)
-		}
 	}
 }
