@@ -7,7 +7,9 @@ import (
 	"strconv"
 	"strings"
 
+	"postroad/libmail/addr"
 	"postroad/libmail/conf"
+	"postroad/libmail/resolver"
 )
 
 // A destination is one next hop: "example.com", "example.com:587",
@@ -51,6 +53,9 @@ func (p *params) parseDestination(text string) (destination, error) {
 	if d.domain == "" {
 		return d, fmt.Errorf("missing host in server description: %s", text)
 	}
+	if _, err := netip.ParseAddr(d.domain); err != nil && !addr.ValidHostname(resolver.ASCII(d.domain)) {
+		return d, fmt.Errorf("valid hostname or network address required in server description: %s", text)
+	}
 	if rest != "" {
 		d.service = rest
 	}
@@ -75,7 +80,7 @@ func (p *params) lookupPort(service string) (int, error) {
 		return n, nil
 	}
 	n, err := net.LookupPort("tcp", service)
-	if err != nil {
+	if err != nil || n < 1 {
 		return 0, fmt.Errorf("unknown service: %s/tcp", service)
 	}
 	return n, nil

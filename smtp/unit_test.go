@@ -42,6 +42,8 @@ func TestParseDestination(t *testing.T) {
 		"[IPv6:192.0.2.1]":            "malformed IPv6 address in server description: [IPv6:192.0.2.1]",
 		"[mail.example.com":           "missing \"]\" in server description: [mail.example.com",
 		"[mail.example.com]x":         "garbage after \"]\" in server description: [mail.example.com]x",
+		"a..b":                        "valid hostname or network address required in server description: a..b",
+		"user@example.com":            "valid hostname or network address required in server description: user@example.com",
 		":25":                         "missing host in server description: :25",
 		"example.com:0":               "bad network port: 0 for destination: example.com:0",
 		"example.com:99999":           "bad network port: 99999 for destination: example.com:99999",

@@ -21,12 +21,8 @@ func LoadCAs(file, dir string, system System) (*x509.CertPool, error) {
 		pool = p
 	}
 	if file != "" {
-		data, err := os.ReadFile(file)
-		if err != nil {
+		if err := AddCAs(pool, file); err != nil {
 			return nil, err
-		}
-		if !pool.AppendCertsFromPEM(data) {
-			return nil, fmt.Errorf("%s: no certificate", file)
 		}
 	}
 	if dir != "" {
@@ -42,6 +38,18 @@ func LoadCAs(file, dir string, system System) (*x509.CertPool, error) {
 		}
 	}
 	return pool, nil
+}
+
+// AddCAs adds the certificates of a PEM file to a pool.
+func AddCAs(pool *x509.CertPool, file string) error {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	if !pool.AppendCertsFromPEM(data) {
+		return fmt.Errorf("%s: no certificate", file)
+	}
+	return nil
 }
 
 // System says whether the system's authorities are trusted.
