@@ -40,7 +40,7 @@ func start(t *testing.T, delay time.Duration) (*bufio.ReadWriter, *authd) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := &authd{params: params{mechanisms: []string{"PLAIN", "LOGIN", "SCRAM-SHA-256"}}, tickets: key, secret: key.Derive("x"),
+	a := &authd{params: params{mechanisms: []string{"PLAIN", "LOGIN", "SCRAM-SHA-256"}, location: "maildir:~/Maildir"}, tickets: key, secret: key.Derive("x"),
 		env: &server.Env{Log: maillog.Discard()}}
 	a.sources = []source{accounts{list, "example.com"}}
 	a.checks = newChecks(a.sources, time.Minute, delay)
@@ -192,7 +192,7 @@ func TestTicketComesWithYes(t *testing.T) {
 func TestUserdb(t *testing.T) {
 	rw, _ := start(t, 0)
 	for _, c := range []struct{ say, want string }{
-		{"USER\t1\talice\tservice=lmtp", "USER\t1\talice@example.com\tuid=5000\tgid=5001\thome=/m/alice"},
+		{"USER\t1\talice\tservice=lmtp", "USER\t1\talice@example.com\tuid=5000\tgid=5001\thome=/m/alice\tmail=maildir:/m/alice/Maildir"},
 		{"USER\t2\tnobody\tservice=lmtp", "NOTFOUND\t2"},
 		{"USER\t3\t../x", "NOTFOUND\t3"},
 		{"LIST\t4", "LIST\t4\talice@example.com|LIST\t4\tbob@example.com|DONE\t4"},
@@ -244,6 +244,14 @@ func TestPenalty(t *testing.T) {
 	c.welcome("192.0.2.1")
 	if got := c.wrong("192.0.2.1", pair("d")); got != time.Second {
 		t.Errorf("a right password clears it: %v", got)
+	}
+}
+
+func TestLocation(t *testing.T) {
+	for in, want := range map[string]string{"maildir:~/Maildir": "maildir:/h/Maildir", "~/M": "maildir:/h/M", "mbox:/var/mail/x": "mbox:/var/mail/x", "maildir:~": "maildir:/h"} {
+		if got := location(in, "/h"); got != want {
+			t.Errorf("%s: %s", in, got)
+		}
 	}
 }
 

@@ -308,12 +308,24 @@ func (c *client) user(f []string) error {
 		line += fmt.Sprintf("\tuid=%d\tgid=%d", who.UID, who.GID)
 	}
 	if who.Home != "" {
-		line += "\thome=" + escape(who.Home)
+		line += "\thome=" + escape(who.Home) + "\tmail=" + escape(location(c.a.location, who.Home))
 	}
 	if who.Quota != "" {
 		line += "\tquota=" + escape(who.Quota)
 	}
 	return c.say(line)
+}
+
+// location is mail_location for a home directory.
+func location(text, home string) string {
+	kind, path, ok := strings.Cut(text, ":")
+	if !ok {
+		kind, path = "maildir", text
+	}
+	if path == "~" || strings.HasPrefix(path, "~/") {
+		path = home + path[1:]
+	}
+	return kind + ":" + path
 }
 
 // list names all users: LIST id.

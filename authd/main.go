@@ -31,7 +31,7 @@
 // # Parameters
 //
 // account_file, auth_default_domain, auth_failure_delay, auth_mechanisms,
-// auth_sources, auth_success_cache_time, auth_ticket_key_file.
+// auth_sources, auth_success_cache_time, auth_ticket_key_file, mail_location.
 package main
 
 import (
@@ -60,11 +60,13 @@ type params struct {
 	domain     string
 	delay      time.Duration
 	cacheTime  time.Duration
+	location   string // mail_location
 }
 
 func newParams(c *conf.Config) params {
 	p := params{sources: c.List("auth_sources"), domain: c.String("auth_default_domain"),
-		delay: c.Duration("auth_failure_delay"), cacheTime: c.Duration("auth_success_cache_time")}
+		delay: c.Duration("auth_failure_delay"), cacheTime: c.Duration("auth_success_cache_time"),
+		location: c.String("mail_location")}
 	for _, m := range c.List("auth_mechanisms") {
 		p.mechanisms = append(p.mechanisms, strings.ToUpper(m))
 	}

@@ -3,12 +3,16 @@ package conf
 // paramsPostroad are the parameters that Postfix does not have.
 var paramsPostroad = []Param{
 	{"account_file", "$config_directory/accounts", Path, "len 1..", "Mail users, in the form of Dovecot's passwd-file; changed by postroad user."},
+	{"account_user", "vmail", Text, "", "Account whose rights mail users have that account_file gives no uid."},
 	{"anvil_service_name", "anvil", Socket, "len 1..", "Service of master.cf that counts clients."},
 	{"auth_default_domain", "$mydomain", Text, "", "Domain of a login without one, for users in account_file."},
 	{"auth_failure_delay", "2s", Time, "0..", "How late authd answers a wrong password; later after several from one address."},
 	{"auth_mechanisms", "plain login scram-sha-256 scram-sha-1", List, "", "SASL mechanisms that authd offers."},
+	{"auth_service_name", "auth", Socket, "len 1..", "Service of master.cf that checks passwords: authd."},
 	{"auth_sources", "accounts", List, "", "Where authd finds users, in this order: accounts (account_file), system (this host's)."},
 	{"auth_success_cache_time", "5m", Time, "0..", "How long authd remembers a right password; 0 for not at all."},
 	{"auth_ticket_key_file", "$data_directory/ticket.key", Path, "len 1..", "Key with which authd signs the tickets that userd checks; made where it is missing."},
 	{"local_passwd_file", "", Path, "", "File in the form of passwd(5) with the local users, in place of the system's accounts."},
+	{"mail_location", "maildir:~/Maildir", Text, "len 1..", "Where the mail of a user is: maildir:PATH or mbox:PATH, ~ is the home directory."},
+	{"userd_service_name", "userd", Socket, "len 1..", "Service of master.cf that finds the worker of a user who logged in: userd."},
 }

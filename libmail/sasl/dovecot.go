@@ -91,6 +91,10 @@ type Login struct {
 	Encrypted bool   // by TLS
 	Response  string // initial response in base64
 	HasResp   bool   // there is an initial response, though it may be empty
+
+	// Session, where it is not "", asks authd for a ticket that is good for
+	// this session; other servers ignore it.
+	Session string
 }
 
 // A Verdict is the server's answer.
@@ -101,6 +105,7 @@ type Verdict struct {
 	User      string // as the server spells it; may be known after a failure too
 	Reason    string // of a failure
 	Challenge string // base64, if not Done
+	Ticket    string // of authd, with Success, when Login.Session asked for one
 }
 
 // Failure reasons of our own.
@@ -157,6 +162,9 @@ func (l *Login) line(id uint32) string {
 	}
 	if l.Encrypted {
 		fields = append(fields, "secured")
+	}
+	if l.Session != "" {
+		fields = append(fields, "session="+l.Session, "want-ticket")
 	}
 	if l.HasResp {
 		fields = append(fields, "resp="+l.Response)
@@ -355,6 +363,8 @@ func verdictOf(fields []string) (v Verdict, ok bool) {
 		switch {
 		case name == "user":
 			v.User = value
+		case name == "ticket" && v.Success:
+			v.Ticket = value
 		case v.Success:
 		case name == "reason":
 			v.Reason = value
