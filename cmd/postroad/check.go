@@ -56,18 +56,32 @@ func (s *system) checkServices() error {
 	if s.conf.String("maillog_file") != "" && !hasLog {
 		return fmt.Errorf("missing '%s' service of type unix-dgram in %s/master.cf, which maillog_file needs", wanted, s.conf.Dir())
 	}
-	dir := s.conf.DaemonDirectory()
+	s.warn(s.programWarnings(services))
+	return nil
+}
+
+// programWarnings lists programs that services want and that are not there.
+func (s *system) programWarnings(services []conf.Service) []string {
+	var paths []string
+	wanted := map[string][]string{}
 	for _, x := range services {
 		path := x.Command
 		if !filepath.IsAbs(path) {
-			path = filepath.Join(dir, path)
+			path = filepath.Join(s.conf.DaemonDirectory(), path)
 		}
-		if _, err := os.Stat(path); err != nil {
-			s.log.Warning("%s/%s: service %s/%s: there is no program %s: clients of the service will wait",
-				s.conf.Dir(), x.Where(), x.Name, x.Type, path)
+		if _, err := os.Stat(path); err == nil {
+			continue
 		}
+		if wanted[path] == nil {
+			paths = append(paths, path)
+		}
+		wanted[path] = append(wanted[path], x.Name+"/"+x.Type)
 	}
-	return nil
+	var w []string
+	for _, path := range paths {
+		w = append(w, fmt.Sprintf("there is no program %s: clients of %s will wait", path, strings.Join(wanted[path], ", ")))
+	}
+	return w
 }
 
 // ownerWarnings lists files with the wrong owner or too wide rights.
@@ -78,7 +92,7 @@ func (s *system) ownerWarnings() []string {
 		w = append(w, narrow(dir, shallow)...)
 	}
 	for _, dir := range []string{s.conf.DaemonDirectory(), s.conf.Dir()} {
-		if os.Geteuid() == 0 {
+		if s.root {
 			w = append(w, s.ownedBy(dir, s.admin, deep)...)
 		}
 		w = append(w, narrow(dir, deep)...)
@@ -97,7 +111,7 @@ func (s *system) ownerWarnings() []string {
 			w = append(w, s.inGroup(path)...)
 		}
 	}
-	if os.Geteuid() == 0 {
+	if s.root {
 		w = append(w, s.setGIDWarnings()...)
 	}
 	return w

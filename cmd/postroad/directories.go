@@ -81,7 +81,7 @@ func (s *system) mustOwn(path string) error {
 	if err := syscall.Stat(path, &st); err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
-	if os.Geteuid() != 0 && int(st.Uid) != s.owner.uid {
+	if !s.root && int(st.Uid) != s.owner.uid {
 		return fmt.Errorf("%s is not owned by %s: run this command as root, or have a queue_directory of your own", path, s.owner.name)
 	}
 	return nil
@@ -158,7 +158,7 @@ func (s *system) setPermissions([]string) error {
 	if err := s.fix(s.dataDir, 0o700, byOwner); err != nil {
 		return err
 	}
-	if os.Geteuid() != 0 {
+	if !s.root {
 		return nil
 	}
 	for _, name := range setGID {

@@ -37,8 +37,8 @@ import (
 
 func main() {
 	syscall.Umask(0o022)
-	program := filepath.Base(os.Args[0])
-	s := &system{program: program, out: os.Stdout, log: maillog.New(program, maillog.Terminal(os.Stderr))}
+	program, terminal := filepath.Base(os.Args[0]), maillog.Terminal(os.Stderr)
+	s := &system{program: program, root: os.Geteuid() == 0, out: os.Stdout, sink: terminal, log: maillog.New(program, terminal)}
 	err := s.execute(os.Args[1:])
 	var status exitStatus
 	switch {

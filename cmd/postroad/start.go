@@ -84,7 +84,7 @@ func (s *system) checkFatal() error {
 // repairQueue lets postsuper put every queue file where it belongs. postsuper
 // works as mail_owner; who runs the mail system with one account has no other.
 func (s *system) repairQueue() error {
-	if os.Geteuid() != 0 {
+	if !s.root {
 		return nil
 	}
 	dir := s.conf.CommandDirectory()

@@ -22,11 +22,13 @@ import (
 // A system is the mail system that a configuration describes.
 type system struct {
 	program string // the name we were called by
+	root    bool   // rights are separated by accounts
 	out     io.Writer
 	verbose int
 
 	conf     *conf.Config
 	log      *maillog.Logger
+	sink     maillog.Sink // where the log goes beside the mail log
 	queueDir string
 	dataDir  string
 	owner    account // of the queue
@@ -82,7 +84,7 @@ func (s *system) openLog() {
 			backup = maillog.Stream(f, server.LogHost())
 		}
 	}
-	s.log = server.OpenLogOver(s.conf, "postfix-script", backup).Also(maillog.Terminal(os.Stderr))
+	s.log = server.OpenLogOver(s.conf, "postfix-script", backup).Also(s.sink)
 }
 
 // nowhere is the backup of a log whose lines standard error has as well.
@@ -93,7 +95,8 @@ func (nowhere) Write(maillog.Level, string, string) {}
 // findAccounts finds out who owns what: as root the accounts in main.cf, else
 // everything is ours.
 func (s *system) findAccounts() error {
-	if uid := os.Geteuid(); uid != 0 {
+	if !s.root {
+		uid := os.Geteuid()
 		s.owner = account{name: "uid " + strconv.Itoa(uid), uid: uid, gid: os.Getegid(),
 			group: "gid " + strconv.Itoa(os.Getegid()), groupGID: os.Getegid()}
 		s.admin = s.owner

@@ -27,7 +27,7 @@ var paramsAtoL = []Param{
 	{"address_verify_transport_maps", "$transport_maps", Tables, "", "Table of address probes in place of transport_maps."},
 	{"address_verify_virtual_transport", "$virtual_transport", Transport, "len 1..", "Transport of address probes in place of virtual_transport."},
 	{"alias_database", "$default_database_type:/etc/aliases", Tables, "", "Alias files that newaliases rebuilds."},
-	{"alias_maps", "$default_database_type:/etc/aliases, nis:mail.aliases", Tables, "", "Alias tables that local delivery looks up."},
+	{"alias_maps", "$default_database_type:/etc/aliases", Tables, "", "Alias tables that local delivery looks up."},
 	{"allow_mail_to_commands", "alias, forward", Flags, "alias|forward|include", "Where a |command destination is allowed."},
 	{"allow_mail_to_files", "alias, forward", Flags, "alias|forward|include", "Where a /file/name destination is allowed."},
 	{"allow_min_user", "no", Bool, "", "Whether a local part may begin with a minus sign."},
