@@ -57,7 +57,20 @@ func (s *system) checkServices() error {
 		return fmt.Errorf("missing '%s' service of type unix-dgram in %s/master.cf, which maillog_file needs", wanted, s.conf.Dir())
 	}
 	s.warn(s.programWarnings(services))
+	s.warn(s.overrideWarnings(services))
 	return nil
+}
+
+// overrideWarnings lists services whose -o settings would keep their program
+// from starting.
+func (s *system) overrideWarnings(services []conf.Service) []string {
+	var w []string
+	for _, x := range services {
+		if _, err := s.conf.With(x.Overrides()...); err != nil {
+			w = append(w, fmt.Sprintf("%s/%s: service %s/%s will not work: %v", s.conf.Dir(), x.Where(), x.Name, x.Type, err))
+		}
+	}
+	return w
 }
 
 // programWarnings lists programs that services want and that are not there.

@@ -294,7 +294,8 @@ func TestCheckWarns(t *testing.T) {
 		"smtpd_client_restrictions = check_client_access cidr:$config_directory/gone, check_policy_service unix:private/policy",
 		"smtpd_tls_cert_file = $config_directory/cert.pem", "mydestination = a\nmydestination = b")
 	y.write("etc/virtual", "a b\n")
-	y.write("etc/master.cf", logService+"a unix - - n - - nosuch\nb unix - - n - - nosuch\nx unix - - n - - master\nx unix - - n - - master\n")
+	y.write("etc/master.cf", logService+"a unix - - n - - nosuch\nb unix - - n - - nosuch\nx unix - - n - - master\nx unix - - n - - master\n"+
+		"y unix - - n - - master -o default_process_limit=many\n")
 	if err := y.run("check"); err != "" {
 		t.Fatal(err)
 	}
@@ -311,6 +312,7 @@ func TestCheckWarns(t *testing.T) {
 		"warning: DIR/etc/main.cf:9: parameter smtpd_client_restrictions: table cidr:DIR/etc/gone: ",
 		"warning: DIR/etc/main.cf:12: parameter mydestination: overriding earlier entry in main.cf:11: mydestination=a",
 		"warning: DIR/etc/master.cf:5: duplicate entry for x/unix replaces the one in line 4",
+		"warning: DIR/etc/master.cf:6: service y/unix will not work: -o: parameter default_process_limit: bad numerical value",
 		"warning: group or other writable: DIR/etc/virtual",
 		"warning: group or other writable: DIR/data",
 		"warning: damaged message: DIR/spool/queue/corrupt/4A1B2",
