@@ -202,7 +202,7 @@ func (w *writer) words(text []string) {
 		if e.Orig != "" {
 			who += " (expanded from <" + e.Orig + ">)"
 		}
-		w.wrapped(who + ": " + maillog.Printable(e.Outcome.Reason))
+		w.wrapped(who + ": " + e.Outcome.Reason)
 		return nil
 	})
 }
@@ -271,12 +271,12 @@ func (w *writer) perRecipient() error {
 		w.line("Action: %s", action)
 		w.line("Status: %s", o.Status)
 		if o.MTAType != "" && o.MTAName != "" {
-			w.wrapped("Remote-MTA: " + o.MTAType + "; " + maillog.Printable(o.MTAName))
+			w.wrapped("Remote-MTA: " + o.MTAType + "; " + o.MTAName)
 		}
 		if o.DiagType != "" && o.DiagText != "" {
-			w.wrapped("Diagnostic-Code: " + o.DiagType + "; " + maillog.Printable(o.DiagText))
+			w.wrapped("Diagnostic-Code: " + o.DiagType + "; " + o.DiagText)
 		} else {
-			w.wrapped("Diagnostic-Code: X-" + w.fieldName() + "; " + maillog.Printable(o.Reason))
+			w.wrapped("Diagnostic-Code: X-" + w.fieldName() + "; " + o.Reason)
 		}
 		if w.class == delay {
 			w.line("Will-Retry-Until: %s", message.FormatDate(w.o.arrival.Add(w.lifetime)))

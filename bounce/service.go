@@ -217,7 +217,7 @@ func (s *service) bounceOne(flags int, m proto.BounceMessage, r proto.Rcpt, outc
 		return err
 	}
 	defer o.close()
-	e := one(queue.LogEntry{Rcpt: printableRcpt(r), Outcome: outcome})
+	e := one(printable(r, outcome))
 	if err := s.returnMail(m, o, e); err != nil {
 		return err
 	}
@@ -227,13 +227,17 @@ func (s *service) bounceOne(flags int, m proto.BounceMessage, r proto.Rcpt, outc
 	return nil
 }
 
-// printableRcpt is a recipient as it would come out of a log.
-func printableRcpt(r proto.Rcpt) queue.Rcpt {
-	q := queue.Rcpt(r)
-	q.Address = maillog.Printable(q.Address)
-	q.Orig = maillog.Printable(q.Orig)
-	q.DSNOrig = maillog.Printable(q.DSNOrig)
-	return q
+// printable is an entry as it would come out of a log.
+func printable(r proto.Rcpt, o dsn.Outcome) queue.LogEntry {
+	e := queue.LogEntry{Rcpt: queue.Rcpt(r), Outcome: o}
+	for _, text := range []*string{
+		&e.Address, &e.Orig, &e.DSNOrig,
+		&e.Outcome.Status, &e.Outcome.Action, &e.Outcome.Reason,
+		&e.Outcome.DiagType, &e.Outcome.DiagText, &e.Outcome.MTAType, &e.Outcome.MTAName,
+	} {
+		*text = maillog.Printable(*text)
+	}
+	return e
 }
 
 // Delivery request flags that make a trace report one of sendmail -bv or -v.
