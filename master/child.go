@@ -24,7 +24,7 @@ type child struct {
 	control *server.Control
 	began   time.Time
 	ready   bool
-	readyAt time.Time
+	limit   *time.Timer // on the time until it is ready
 	told    bool // to drain or stop: it need not serve before it ends
 	killed  bool // by us
 }
@@ -177,6 +177,9 @@ func (c *child) send(word string) {
 // exited takes the program's end.
 func (c *child) exited(status syscall.WaitStatus) {
 	c.control.Close() // nobody is at the other end
+	if c.limit != nil {
+		c.limit.Stop()
+	}
 	c.service.ended(c, status)
 	c.service.m.childGone(c)
 }

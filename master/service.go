@@ -17,6 +17,10 @@ const (
 	provenAfter = 10 * time.Second // a program that lived this long starts at once
 )
 
+// startupLimit is how long a program may take until it serves. It is
+// generous: tables may be slow to open.
+const startupLimit = 1000 * time.Second
+
 // fullPause bounds how often a full service is logged.
 const fullPause = 1000 * time.Second
 
@@ -33,6 +37,7 @@ type service struct {
 	wakeDue   bool // wake the program once it is ready
 	wanted    bool // start as soon as allowed, even without a client
 	closed    bool // gone from master.cf, or an inet service of a system that stops
+	held      bool // not started any more, as the system stops; its socket stays open
 	throttled bool
 	unlock    *time.Timer // ends the throttle
 	strikes   int         // bad ends in a row
@@ -53,7 +58,7 @@ func (s *service) open() {
 // whenever there is none and one may be started.
 func (s *service) arm() {
 	switch {
-	case s.current != nil || s.closed || s.throttled || s.succeeds():
+	case s.current != nil || s.closed || s.held || s.throttled || s.succeeds():
 		s.m.watch.set(s, nil)
 	case s.wanted:
 		s.wanted = false
@@ -89,6 +94,12 @@ func (s *service) start() {
 	}
 	s.current = c
 	s.arm()
+	c.limit = s.m.after(startupLimit, func() {
+		if s.current == c && !c.ready {
+			s.m.log.Warning("process %s pid %d does not come up", c.path, c.pid)
+			c.kill()
+		}
+	})
 	if s.WakeupIfUsed && s.wakeup == nil {
 		s.nextWakeUp()
 	}
@@ -196,7 +207,8 @@ func (s *service) heard(c *child, word, rest string) {
 
 // isReady notes what a program says when it begins to serve.
 func (s *service) isReady(c *child, rest string) {
-	c.ready, c.readyAt = true, time.Now()
+	c.ready = true
+	c.limit.Stop()
 	if after, found := strings.CutPrefix(rest, "resident"); found {
 		s.resident = true
 		rest = strings.TrimSpace(after)
@@ -238,7 +250,7 @@ func (s *service) display() string {
 // ended takes the end of a program.
 func (s *service) ended(c *child, status syscall.WaitStatus) {
 	bad := !status.Exited() || status.ExitStatus() != 0
-	killed := status.Signaled() && status.Signal() == syscall.SIGKILL
+	killed := status.Signaled() && status.Signal() == syscall.SIGKILL && !c.killed
 	l := s.m.log
 	switch {
 	case status.Exited() && bad:

@@ -31,12 +31,13 @@ func (m *master) beginStop() {
 	m.stop = &stopping{told: map[*child]bool{}}
 	notify("STOPPING=1")
 	for _, s := range m.services {
-		// Nothing may begin now that would not be begun for a client: no
-		// delivery run, no message from the maildrop.
-		starts := s.Wakeup > 0 && !s.WakeupIfUsed
-		if s.Type == "inet" || s.Type == "pass" || s.Type == "fifo" || starts {
+		// Nothing begins now that is not for a client: no delivery run, no
+		// message from the maildrop.
+		s.held = s.Type == "fifo" || s.Wakeup > 0 && !s.WakeupIfUsed
+		if s.Type == "inet" || s.Type == "pass" {
 			m.close(s)
 		}
+		s.arm()
 	}
 	m.after(stopLimit, func() { m.killAll("did not finish in time") })
 	m.tell()

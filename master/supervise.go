@@ -8,7 +8,9 @@ import (
 	"os/signal"
 	"os/user"
 	"path/filepath"
+	"runtime/debug"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -167,6 +169,15 @@ func (m *master) run(exitAfter time.Duration) {
 	if exitAfter > 0 {
 		exit = time.After(exitAfter)
 	}
+	defer func() { // a bug of ours; the programs end by themselves
+		if p := recover(); p != nil {
+			m.log.Panic("%v", p)
+			for _, line := range strings.Split(string(debug.Stack()), "\n") {
+				m.log.Info("stack: %s", strings.ReplaceAll(line, "\t", "    "))
+			}
+			os.Exit(1)
+		}
+	}()
 	for m.stop == nil || !m.stop.over {
 		select {
 		case f := <-m.events:

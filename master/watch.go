@@ -60,7 +60,8 @@ func (w *watcher) run() {
 			}
 		}
 		for i, s := range owners {
-			if fds[i+1].Revents&unix.POLLIN != 0 && w.take(s) {
+			// An error on a socket is the program's to find out.
+			if fds[i+1].Revents != 0 && w.take(s) {
 				w.notify(s)
 			}
 		}

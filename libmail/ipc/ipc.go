@@ -70,6 +70,7 @@ type awaiting struct {
 	calls   int  // of Await so far
 	waiting bool // in Await, and Shutdown may interrupt it
 	closing bool
+	hurry   bool // the first request is not taken either
 	check   func() bool
 	since   time.Time // when the wait began; zero outside Await
 }
@@ -151,6 +152,18 @@ func (c *Conn) Shutdown() {
 	}
 }
 
+// HangUp is Shutdown for a server that is in a hurry: it also ends a wait for
+// the first request, whose client sees that nobody serves it now.
+func (c *Conn) HangUp() {
+	c.await.mu.Lock()
+	defer c.await.mu.Unlock()
+	c.await.closing, c.await.hurry = true, true
+	if !c.await.since.IsZero() {
+		// An error means that the connection is closed already.
+		_ = c.Conn.SetReadDeadline(time.Unix(1, 0))
+	}
+}
+
 // OnRequest makes Await ask check, once a further request has begun to
 // arrive, whether this process may still take it. Call it before Await.
 func (c *Conn) OnRequest(check func() bool) { c.await.check = check }
@@ -168,13 +181,18 @@ func (a *awaiting) begin() (first, more bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	first = a.calls == 0
-	if a.closing && !first {
+	if a.closing && !first || a.hurry {
 		return false, false
 	}
 	a.calls++
 	a.waiting = !first
 	a.since = time.Now()
 	return first, true
+}
+
+// interrupted reports whether the wait in Await shall end.
+func (a *awaiting) interrupted() bool {
+	return a.closing && a.waiting || a.hurry && !a.since.IsZero()
 }
 
 // end leaves Await.
@@ -194,7 +212,7 @@ func (r reader) Read(p []byte) (int, error) {
 	c := r.c
 	c.await.mu.Lock()
 	var err error
-	if !(c.await.waiting && c.await.closing) { // else Shutdown's deadline stays
+	if !c.await.interrupted() { // else Shutdown's deadline stays
 		err = c.Conn.SetReadDeadline(time.Now().Add(c.timeout))
 	}
 	c.await.mu.Unlock()

@@ -428,6 +428,27 @@ func TestAwait(t *testing.T) {
 			t.Error(err)
 		}
 	})
+	t.Run("a server in a hurry does not wait for the first request", func(t *testing.T) {
+		_, b := pair(t)
+		done := make(chan error)
+		go func() { done <- b.Await() }()
+		for {
+			if _, ok := b.Waiting(); ok {
+				break
+			}
+			time.Sleep(time.Millisecond)
+		}
+		b.Shutdown()
+		select {
+		case err := <-done:
+			t.Errorf("one that is not ends too: %v", err)
+		case <-time.After(10 * time.Millisecond):
+		}
+		b.HangUp()
+		if err := <-done; err != io.EOF {
+			t.Error(err)
+		}
+	})
 	t.Run("a request that must not be taken is left to others", func(t *testing.T) {
 		a, b := pair(t)
 		may := true

@@ -36,7 +36,7 @@ func (r *running) accept(s *socket) {
 		if r.changed() {
 			return
 		}
-		if !r.takeSlot() {
+		if !r.slots.acquire() {
 			return
 		}
 		c, err := s.accept()
@@ -55,15 +55,6 @@ func (r *running) accept(s *socket) {
 			r.pause(acceptPause)
 		}
 	}
-}
-
-// takeSlot waits for a slot, except where maxproc does not count clients.
-func (r *running) takeSlot() bool {
-	if r.svc.ManyClients {
-		r.slots.add()
-		return true
-	}
-	return r.slots.acquire()
 }
 
 // pause sleeps, or returns early when the process leaves.
@@ -137,6 +128,15 @@ func (r *running) shutdownConversations(idle time.Duration) {
 		if since, waits := c.Waiting(); idle == 0 || waits && time.Since(since) > idle {
 			c.Shutdown()
 		}
+	}
+}
+
+// hangUpConversations is shutdownConversations for a process in a hurry.
+func (r *running) hangUpConversations() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for c := range r.conns {
+		c.HangUp()
 	}
 }
 

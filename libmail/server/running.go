@@ -97,6 +97,9 @@ func (r *running) attach() error {
 		}
 		return nil
 	}
+	if r.svc.ManyClients {
+		r.slots.lift()
+	}
 	for i := range r.opts.sockets {
 		s, err := openSocket(SocketFD + i)
 		if err != nil {
@@ -305,6 +308,8 @@ func (r *running) finish(word string, limit time.Duration, messages <-chan strin
 	if limit > 0 {
 		hurry(limit)
 	}
+	impatience := time.NewTicker(patience)
+	defer impatience.Stop()
 	for r.slots.count() > 0 {
 		select {
 		case <-r.empty:
@@ -320,6 +325,12 @@ func (r *running) finish(word string, limit time.Duration, messages <-chan strin
 			}
 		case <-signals:
 			hurry(stopTime)
+		case <-impatience.C:
+			select {
+			case <-r.stopping:
+				r.hangUpConversations()
+			default:
+			}
 		case <-deadline.C:
 			r.env.Log.Warning("%d sessions did not finish in time", r.slots.count())
 			r.lastWord()
@@ -332,6 +343,10 @@ func (r *running) finish(word string, limit time.Duration, messages <-chan strin
 		r.svc.Stop(ctx)
 	}
 }
+
+// patience is how long a process that stops waits for the first request of a
+// client that connected.
+const patience = time.Second
 
 // lastTime is what sessions get between the end of their context and the end
 // of the process.

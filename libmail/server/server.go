@@ -259,17 +259,12 @@ func shutIn(p Program, env *Env, o options) (string, error) {
 	return box.Enforce()
 }
 
-// Memory of a daemon that waits: the collector runs early, and what it frees
-// goes back to the system soon.
-const (
-	gcPercent   = 50
-	memoryLimit = 1 << 30 // bytes; above it the collector works harder
-)
+// memoryLimit is where the collector begins to work harder, in bytes. What a
+// daemon does not need goes back to the system when it has been without
+// sessions for a while.
+const memoryLimit = 1 << 30
 
 func tuneMemory() {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(gcPercent)
-	}
 	if os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(memoryLimit)
 	}

@@ -41,8 +41,9 @@ type Service struct {
 	// idle, and are started again when they end.
 	Resident bool
 
-	// ManyClients services count no client as a session of its own: the
-	// maxproc column does not limit them.
+	// ManyClients is for services whose single Postfix process has many
+	// clients at a time (rewrite, proxymap, anvil, verify, tlsmgr,
+	// postscreen): the maxproc column does not limit their sessions.
 	ManyClients bool
 
 	stream   func(ctx context.Context, c *ipc.Conn)

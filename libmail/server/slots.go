@@ -34,6 +34,13 @@ func newSlots(limit int) *slots {
 	return s
 }
 
+// lift takes away any limit but that of descriptors.
+func (s *slots) lift() {
+	s.mu.Lock()
+	s.limit = descriptorSessions()
+	s.mu.Unlock()
+}
+
 // descriptorSessions is the number of sessions that the limit on open files
 // allows.
 func descriptorSessions() int {
