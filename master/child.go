@@ -25,8 +25,8 @@ type child struct {
 	began   time.Time
 	ready   bool
 	limit   *time.Timer // on the time until it is ready
-	told    bool // to drain or stop: it need not serve before it ends
-	killed  bool // by us
+	told    bool        // to drain or stop: it need not serve before it ends
+	killed  bool        // by us
 }
 
 // maxErrorLine bounds a line of a program's standard error.

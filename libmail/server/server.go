@@ -270,12 +270,6 @@ func tuneMemory() {
 	}
 }
 
-// Time limits of the end (reliability: a stop is bounded).
-const (
-	stopTime   = 10 * time.Second // after "stop"
-	orphanTime = 5 * time.Second  // after master's death
-)
-
 // Passed returns what the program that passed this session's connection said
 // about it (type pass): names and values, client_address and so on.
 func Passed(ctx context.Context) map[string]string {
