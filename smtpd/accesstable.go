@@ -18,8 +18,7 @@ const tableTrouble = "451 4.3.5 Server configuration error"
 // found acts on the result of a lookup; more says that nothing was found and
 // that the next key may be tried.
 func (s *session) found(st *step, key, value string, ok bool, err error, sub subject) (v verdict, more bool) {
-	if err != nil {
-		s.log.Warning("%v", err)
+	if err != nil { // the table has logged it
 		value, ok = tableTrouble, true
 	}
 	if !ok {

@@ -171,8 +171,7 @@ func (s *session) loginMatches(st *step, rule loginRule) verdict {
 	}
 	owners, _, found, err := s.tables.senderLogin.FindAddress(r.Recipient, table.FindDefault)
 	switch {
-	case err != nil:
-		s.log.Warning("%v", err)
+	case err != nil: // the table has logged it
 		return s.lookupFailed(sender)
 	case rule == ofAnonymous && found:
 		return s.refuse(policyTrouble, 553, "5.7.1", "<%s>: Sender address rejected: not logged in", sender)

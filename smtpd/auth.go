@@ -86,10 +86,7 @@ func (s *session) activateSASL() {
 // mayUse is smtpd_sasl_mechanism_filter.
 func (s *session) mayUse(filter *table.MatchList, mechanism string) bool {
 	match, err := filter.Match(mechanism, "")
-	if err != nil {
-		s.log.Warning("%v", err)
-	}
-	return match && err == nil
+	return match && err == nil // the list has logged it
 }
 
 // logout forgets who the client is.

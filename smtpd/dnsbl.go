@@ -123,8 +123,7 @@ func (s *session) rejectListed(st *step, l listing, sub subject) verdict {
 		return dunno
 	}
 	template, err := s.listReply(st.arg)
-	if err != nil {
-		s.log.Warning("%v", err)
+	if err != nil { // the table has logged it
 		return s.serverError()
 	}
 	zone, _, _ := strings.Cut(st.arg, "=")

@@ -89,8 +89,7 @@ func (s *session) isOwnAddress() bool {
 
 func permitMynetworks(s *session, st *step, sub subject) verdict {
 	switch match, err := s.lists.mynetworks.Match(s.client.name, s.client.addr); {
-	case err != nil:
-		s.log.Warning("%v", err)
+	case err != nil: // the list has logged it
 		return s.lookupFailed(sub.name)
 	case match:
 		return s.allow(st.name, about(sub, s.client.namaddr, aboutClient), "")

@@ -65,7 +65,7 @@ func (s *session) exists(address, class string) verdict {
 	}
 	for _, maps := range rewriting {
 		if found, err := s.inTable(maps, r.Recipient); err != nil {
-			return s.tableFailed(address, err)
+			return s.lookupFailed(address) // the table has logged it
 		} else if found {
 			return dunno
 		}
@@ -83,7 +83,7 @@ func (s *session) exists(address, class string) verdict {
 		}
 		found, err := s.inTable(maps, r.Recipient)
 		if err != nil {
-			return s.tableFailed(address, err)
+			return s.lookupFailed(address) // the table has logged it
 		}
 		if !found {
 			where := ""
@@ -102,13 +102,6 @@ func (s *session) inTable(maps *table.Maps, address string) (bool, error) {
 	}
 	_, _, found, err := maps.FindAddress(address, table.FindDefault)
 	return found, err
-}
-
-// tableFailed refuses for now: an address must not be called unknown because a
-// table cannot be read.
-func (s *session) tableFailed(address string, err error) verdict {
-	s.log.Warning("%v", err)
-	return s.lookupFailed(address)
 }
 
 // refuseRoute refuses an address that resolves to the error or retry

@@ -66,6 +66,7 @@ type params struct {
 	saslResponseLimit                int
 	compatibility, mailVersion       string
 	tls                              tlsSettings
+	families                         conf.Families
 }
 
 // limits are the settings that depend on $stress.
@@ -254,6 +255,7 @@ func readParams(c *conf.Config) (*params, error) {
 		addressForm:           c.String("info_log_address_format"),
 		saslEnable:            c.Bool("smtpd_sasl_auth_enable"),
 		brokenAuth:            c.Bool("broken_sasl_auth_clients"),
+		families:              c.Families(),
 		saslResponseLimit:     c.Int("smtpd_sasl_response_limit"),
 		delimiters: addr.Delimiters{
 			Set:          c.String("recipient_delimiter"),

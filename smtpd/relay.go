@@ -155,8 +155,7 @@ func (s *session) rewriteContext() (string, *reply) {
 	for i := range s.rulers.rewriteClients {
 		st := &s.rulers.rewriteClients[i]
 		yes, err := s.rewriteClient(st)
-		if err != nil {
-			s.log.Warning("%v", err)
+		if err != nil { // the list has logged it
 			s.logEvent("reject", "451 4.3.0 Temporary lookup error")
 			return "", &reply{code: 451, status: "4.3.0", text: "Temporary lookup error", class: resourceTrouble}
 		}

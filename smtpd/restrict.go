@@ -399,8 +399,12 @@ func (s *session) repair(r *reply) {
 	if room := 510 - len("450 ") - len(r.status) - 1; len(r.text) > room {
 		r.text = strings.ToValidUTF8(r.text[:room], "")
 	}
+	blank := func(c rune) bool { return c < ' ' || c == 0x7f }
+	if !s.params.utf8 {
+		blank = func(c rune) bool { return c < ' ' || c > '~' }
+	}
 	r.text = strings.Map(func(c rune) rune {
-		if c < ' ' || c == 0x7f {
+		if blank(c) {
 			return ' '
 		}
 		return c

@@ -146,10 +146,7 @@ func (sv *service) openLists(o table.Options) error {
 // read, nobody is on it: these lists give privileges.
 func (s *session) listed(l *table.MatchList) bool {
 	match, err := l.Match(s.client.name, s.client.addr)
-	if err != nil {
-		s.log.Warning("%v", err)
-	}
-	return match && err == nil
+	return match && err == nil // the list has logged it
 }
 
 // listedWord is listed for a command verb, where an error matters to nobody.

@@ -227,7 +227,7 @@ func (s *session) logEvent(what, text string) {
 
 // logAddress is an address as info_log_address_format wants it.
 func (s *session) logAddress(address string) string {
-	if s.params.addressForm == "internal" {
+	if address == "" || s.params.addressForm == "internal" {
 		return address
 	}
 	return addr.Quote(address)

@@ -28,7 +28,7 @@ func (s *session) cmdXCLIENT(args []smtpwire.Token) reply {
 	}
 	x := impersonation{client: s.client}
 	for _, a := range list {
-		if r := x.set(a[0], a[1]); r != nil {
+		if r := x.set(s.params, a[0], a[1]); r != nil {
 			return *r
 		}
 	}
@@ -54,7 +54,7 @@ func (s *session) cmdXCLIENT(args []smtpwire.Token) reply {
 }
 
 // set takes one attribute.
-func (x *impersonation) set(name, value string) *reply {
+func (x *impersonation) set(p *params, name, value string) *reply {
 	c := &x.client
 	known := !strings.EqualFold(value, unavailable)
 	clean := neuter(value)
@@ -79,7 +79,7 @@ func (x *impersonation) set(name, value string) *reply {
 			c.addr, c.rfcAddr, c.ip, c.family = unknown, unknown, netip.Addr{}, 0
 			return nil
 		}
-		ip, ok := mailhostAddress(clean)
+		ip, ok := p.mailhostAddress(clean)
 		if !ok {
 			return badAttribute(name, clean)
 		}
@@ -104,7 +104,7 @@ func (x *impersonation) set(name, value string) *reply {
 		}
 	case "DESTADDR":
 		if c.serverAddr = unknown; known {
-			ip, ok := mailhostAddress(clean)
+			ip, ok := p.mailhostAddress(clean)
 			if !ok {
 				return badAttribute(name, clean)
 			}
@@ -150,8 +150,9 @@ func validPort(text string) bool {
 }
 
 // mailhostAddress reads an address as RFC 5321 §4.1.3 writes it, without
-// brackets: IPv6 has a prefix.
-func mailhostAddress(text string) (netip.Addr, bool) {
+// brackets: IPv6 has a prefix. Its family must be one of inet_protocols.
+func (p *params) mailhostAddress(text string) (netip.Addr, bool) {
 	ip, err := addr.ParseLiteralAddress(text)
-	return ip.Unmap(), err == nil
+	ip = ip.Unmap()
+	return ip, err == nil && (ip.Is4() && p.families.V4 || ip.Is6() && p.families.V6)
 }

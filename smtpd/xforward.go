@@ -107,7 +107,7 @@ func (s *session) cmdXFORWARD(args []smtpwire.Token) reply {
 		f = *s.mail.forward
 	}
 	for _, a := range list {
-		if r := f.set(a[0], a[1]); r != nil {
+		if r := f.set(s.params, a[0], a[1]); r != nil {
 			return *r
 		}
 	}
@@ -124,7 +124,7 @@ func (s *session) cmdXFORWARD(args []smtpwire.Token) reply {
 }
 
 // set takes one attribute.
-func (f *forward) set(name, value string) *reply {
+func (f *forward) set(p *params, name, value string) *reply {
 	known := value != unavailable
 	clean := neuter(value)
 	switch name {
@@ -137,7 +137,7 @@ func (f *forward) set(name, value string) *reply {
 		}
 	case "ADDR":
 		if f.addr, f.rfcAddr = unknown, unknown; known {
-			ip, ok := mailhostAddress(clean)
+			ip, ok := p.mailhostAddress(clean)
 			if !ok {
 				return badAttribute(name, clean)
 			}
