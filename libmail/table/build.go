@@ -45,7 +45,7 @@ type maker interface {
 type BuildOptions struct {
 	Options              // Fold, UTF8, Duplicates, FileValues, Log
 	Contents Contents    // whether what the file holds already stays
-	Mode     fs.FileMode // permission bits of the file; 0: those of the file that it replaces, or 0644
+	Mode     fs.FileMode // permission bits of a new file; 0: 0644. A .db file that is replaced keeps its own, and its owner
 	Null     Null
 }
 
@@ -53,8 +53,9 @@ type BuildOptions struct {
 type Contents int
 
 const (
-	Replace Contents = iota // nothing
-	Update                  // what the file holds, if there is one
+	Replace  Contents = iota // nothing
+	Update                   // what the file holds, if there is one
+	Existing                 // what the file holds, which must be there
 )
 
 // Null says whether stored keys and values end in a NUL byte. Readers find
@@ -80,7 +81,7 @@ func NewBuilder(spec string, o BuildOptions) (*Builder, error) {
 		return nil, fmt.Errorf("unsupported dictionary type: %s", typ)
 	case k.build == nil:
 		return nil, fmt.Errorf("dictionary type %s does not support bulk-mode creation", typ)
-	case typ == "cdb" && o.Contents == Update:
+	case typ == "cdb" && o.Contents != Replace:
 		return nil, errors.New("unsupported non-bulk change request")
 	}
 	b := &Builder{o: o, name: typ + ":" + name, path: name + k.ext, blam: name + k.ext, index: map[string]int{}}
@@ -91,7 +92,7 @@ func NewBuilder(spec string, o BuildOptions) (*Builder, error) {
 	if b.mk, err = k.build(b); err == nil {
 		err = b.lockFiles()
 	}
-	if err == nil && o.Contents == Update {
+	if err == nil && o.Contents != Replace {
 		err = b.load()
 	}
 	if err != nil {
@@ -142,6 +143,9 @@ func openLocked(path string, flag int) (*os.File, error) {
 
 // load takes over what the file holds.
 func (b *Builder) load() error {
+	if b.old == nil && b.o.Contents == Existing {
+		return fmt.Errorf("open database %s: %w", b.path, fs.ErrNotExist)
+	}
 	if b.old == nil {
 		return nil
 	}
@@ -227,6 +231,14 @@ func (b *Builder) Add(key, value string) error {
 	return nil
 }
 
+// Set adds an entry, or replaces the value that its key has.
+func (b *Builder) Set(key, value string) error {
+	before := b.o.Duplicates
+	b.o.Duplicates = DupReplace
+	defer func() { b.o.Duplicates = before }()
+	return b.Add(key, value)
+}
+
 // Delete takes an entry out and reports whether it was there.
 func (b *Builder) Delete(key string) bool {
 	key, ok := b.fold(key)
@@ -280,22 +292,20 @@ func (b *Builder) write() error {
 		return err
 	}
 	mode := b.o.Mode.Perm()
-	if b.old != nil {
+	if mode == 0 {
+		mode = 0o644
+	}
+	if b.old != nil && !strings.HasPrefix(b.name, "cdb:") {
 		fi, err := b.old.Stat()
 		if err != nil {
 			return err
 		}
-		if mode == 0 {
-			mode = fi.Mode().Perm()
-		}
+		mode = fi.Mode().Perm()
 		if os.Geteuid() == 0 { // an ordinary user makes files of his own only
 			if err := b.tmp.Chown(int(uidOf(fi)), int(gidOf(fi))); err != nil {
 				return err
 			}
 		}
-	}
-	if mode == 0 {
-		mode = 0o644
 	}
 	if err := b.tmp.Chmod(mode); err != nil {
 		return err

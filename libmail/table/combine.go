@@ -157,11 +157,11 @@ func openProxy(t *front, name string) (contents, error) {
 	if err != nil {
 		return nil, err
 	}
-	t.pattern = !fixed(inner)
 	return proxied{group{inner}}, nil
 }
 
-// proxied passes lookups on.
+// proxied passes lookups on. Whether its keys are patterns only the server
+// knows.
 type proxied struct{ group }
 
 func (p proxied) get(key string) (string, bool, error) { return p.group[0].Lookup(key) }

@@ -1,6 +1,7 @@
 package table
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -75,6 +76,9 @@ func (m memory) addLine(t *front, line string) error {
 		return fmt.Errorf("non-UTF-8 input %q -- ignoring this line", line)
 	}
 	key, value, err := SplitEntry(line)
+	if errors.Is(err, ErrEntry) {
+		return fmt.Errorf("%w -- ignoring this line", err)
+	}
 	if err != nil {
 		return err
 	}

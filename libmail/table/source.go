@@ -130,7 +130,7 @@ func blankOrComment(line []byte) bool {
 }
 
 // ErrEntry is a line of a source file that is not `key whitespace value`.
-var ErrEntry = errors.New("expected format: key whitespace value -- ignoring this line")
+var ErrEntry = errors.New("expected format: key whitespace value")
 
 // SplitEntry divides a logical line of postmap's input into key and value. The
 // key ends at the first blank outside quotes and keeps its quotes.

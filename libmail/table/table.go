@@ -278,6 +278,9 @@ func generation(t Table) uint64 {
 func fixed(t Table) bool {
 	switch t := t.(type) {
 	case *front:
+		if p, ok := t.contents.(proxied); ok {
+			return fixed(p.group[0])
+		}
 		return !t.pattern
 	case Patterned:
 		return !t.Pattern()
