@@ -28,6 +28,7 @@ import (
 	"postroad/libmail/proto"
 	"postroad/libmail/queue"
 	"postroad/libmail/server"
+	"postroad/libmail/table"
 )
 
 // An Agent serves delivery requests with the settings that all delivery
@@ -38,7 +39,8 @@ type Agent struct {
 	spool      *queue.Spool
 	softBounce bool
 	decimals   int
-	doubleFrom string // double_bounce_sender, whose mail is in no site log
+	doubleFrom string      // double_bounce_sender, whose mail is in no site log
+	filter     *table.Maps // of outcomes; nil: none
 
 	bounce, defers, trace recorder
 	verify                updater
@@ -65,6 +67,10 @@ func New(env *server.Env) (*Agent, error) {
 	}
 	o.Warn, o.Now = env.Log.Warning, env.Clock.Now
 	c, limit := env.Conf, env.Conf.Duration("ipc_timeout")
+	filter, err := openFilter(c, env.Program, env.Log)
+	if err != nil {
+		return nil, err
+	}
 	service := func(class, name string) string { return class + "/" + c.String(name) }
 	return &Agent{
 		log:        env.Log,
@@ -73,6 +79,7 @@ func New(env *server.Env) (*Agent, error) {
 		softBounce: c.Bool("soft_bounce"),
 		decimals:   c.Int("delay_logging_resolution_limit"),
 		doubleFrom: doubleBounce(c),
+		filter:     filter,
 		bounce:     proto.NewBounceClient(service("private", "bounce_service_name"), limit),
 		defers:     proto.NewBounceClient(service("private", "defer_service_name"), limit),
 		trace:      proto.NewBounceClient(service("private", "trace_service_name"), limit),
@@ -185,6 +192,7 @@ type Via struct {
 // called by several goroutines, for different recipients.
 func (m *Message) Report(r *proto.Rcpt, o dsn.Outcome, via Via) (final bool) {
 	m.account(r)
+	o = m.agent.filtered(o)
 	if via.Relay == "" {
 		via.Relay = "none"
 	}
