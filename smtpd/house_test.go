@@ -197,7 +197,7 @@ func (testRewriter) Rewrite(rule, address string) (string, error) {
 
 func (w testRewriter) Resolve(sender, address string) (r proto.Resolved, err error) {
 	c := w.b.params.conf
-	in := func(domain, name string) bool { return slices.Contains(c.List(name), domain) }
+	in := func(domain, name string) bool { return slices.Contains(c.List(name), addr.Fold(domain)) }
 	local, domain, _ := addr.SplitDomain(address)
 	if inner, route, ok := strings.Cut(local, "%"); ok && in(domain, "mydestination") {
 		local, domain, r.Flags = inner, route, proto.ResolveRouted

@@ -115,11 +115,14 @@ func (sv *service) openTLS() error {
 // keySources are the files of smtpd_tls_chain_files, or of the older
 // parameters.
 func keySources(c *conf.Config) tlsconf.Sources {
-	s := tlsconf.Sources{Chains: c.List("smtpd_tls_chain_files")}
-	for _, kind := range []string{"", "ec", "d"} {
-		s.Pairs = append(s.Pairs, tlsconf.Pair{Cert: c.String("smtpd_tls_" + kind + "cert_file"), Key: c.String("smtpd_tls_" + kind + "key_file")})
+	return tlsconf.Sources{
+		Chains: c.List("smtpd_tls_chain_files"),
+		Pairs: []tlsconf.Pair{
+			{Cert: c.String("smtpd_tls_cert_file"), Key: c.String("smtpd_tls_key_file")},
+			{Cert: c.String("smtpd_tls_eccert_file"), Key: c.String("smtpd_tls_eckey_file")},
+			{Cert: c.String("smtpd_tls_dcert_file"), Key: c.String("smtpd_tls_dkey_file")},
+		},
 	}
-	return s
 }
 
 // tlsState is a TLS session.
