@@ -76,7 +76,6 @@ func (s *Spool) createTemp(queue string, mode fs.FileMode) (string, Handle, erro
 // messages of this spool, the time among all that ever were.
 func (f *File) name(inode uint64) error {
 	s := f.s
-	made := false
 	for try := 0; ; try++ {
 		f.Created = s.o.Now()
 		if s.o.LongIDs {
@@ -86,6 +85,11 @@ func (f *File) name(inode uint64) error {
 		}
 		to := s.path(s.Path(f.Queue, f.ID))
 		err := s.fs.Rename(f.path, to)
+		if errors.Is(err, fs.ErrNotExist) {
+			if err = f.mkdirs(to); err == nil {
+				err = s.fs.Rename(f.path, to)
+			}
+		}
 		switch {
 		case err == nil:
 			f.path = to
@@ -95,11 +99,6 @@ func (f *File) name(inode uint64) error {
 			return err
 		case isErrno(err, syscall.EPERM, syscall.EISDIR, syscall.EEXIST):
 			// a file of that name is in the way: another microsecond
-		case errors.Is(err, fs.ErrNotExist) && !made:
-			if err := f.mkdirs(to); err != nil {
-				return err
-			}
-			made = true
 		default:
 			return err
 		}

@@ -53,7 +53,7 @@ func (s *Spool) AppendLog(kind, id string, r Rcpt, o dsn.Outcome) error {
 	if err != nil {
 		return err
 	}
-	h, made, err := s.openLog(path)
+	h, tickets, err := s.openLog(path)
 	if err != nil {
 		return fmt.Errorf("append to %s log %s: %w", kind, id, err)
 	}
@@ -64,9 +64,9 @@ func (s *Spool) AppendLog(kind, id string, r Rcpt, o dsn.Outcome) error {
 	if errClose := h.Close(); err == nil {
 		err = errClose
 	}
-	for _, dir := range made {
-		if err == nil {
-			err = s.dirs.wait(s.dirs.take(dir))
+	for _, t := range tickets {
+		if errDir := s.dirs.wait(t); err == nil {
+			err = errDir
 		}
 	}
 	if err != nil {
@@ -75,20 +75,39 @@ func (s *Spool) AppendLog(kind, id string, r Rcpt, o dsn.Outcome) error {
 	return nil
 }
 
-// openLog opens a log, or makes it; made are the directories that hold new names.
-func (s *Spool) openLog(path string) (h Handle, made []string, err error) {
+// openLog opens a log, or makes it. The tickets are for its name, also when
+// another goroutine is making it just now: whoever appends first may not be
+// the one who made the file.
+func (s *Spool) openLog(path string) (h Handle, tickets []ticket, err error) {
+	dir := dirOf(path)
 	h, err = s.fs.Open(path, os.O_RDWR, 0)
-	if !errors.Is(err, fs.ErrNotExist) {
-		return h, nil, err
+	if err == nil && s.dirs.pending(dir) {
+		tickets = append(tickets, s.dirs.take(dir))
 	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return h, tickets, err
+	}
+	making := s.dirs.take(dir) // from here on others see that a name is being made
+	defer s.dirs.drop(making)
 	h, err = s.fs.Open(path, os.O_RDWR|os.O_CREATE, 0600)
 	if errors.Is(err, fs.ErrNotExist) {
+		var made []string
 		if made, err = s.mkdirs(path); err != nil {
 			return nil, nil, err
 		}
+		for _, d := range made {
+			tickets = append(tickets, s.dirs.take(d))
+		}
 		h, err = s.fs.Open(path, os.O_RDWR|os.O_CREATE, 0600)
 	}
-	return h, append(made, dirOf(path)), err
+	tickets = append(tickets, s.dirs.take(dir))
+	if err != nil {
+		for _, t := range tickets {
+			s.dirs.drop(t)
+		}
+		return nil, nil, err
+	}
+	return h, tickets, nil
 }
 
 func dirOf(path string) string {

@@ -294,3 +294,33 @@ func TestScan(t *testing.T) {
 		t.Errorf("a path: %v", err)
 	}
 }
+
+// The second to append to a new log does not outrun the sync of its name.
+func TestSecondAppendWaitsForTheName(t *testing.T) {
+	f := &slowFS{FS: System{}, began: make(chan string), end: make(chan error)}
+	s := newSpool(t, Options{FS: f})
+	done := make(chan string, 2)
+	add := func(user string) {
+		if err := s.AppendLog(Bounce, "ABCDE1", Rcpt{Address: user}, dsn.Outcome{Reason: "x"}); err != nil {
+			t.Error(err)
+		}
+		done <- user
+	}
+	go add("first")
+	<-f.began
+	go add("second")
+	f.end <- nil
+	if got := <-done; got != "first" {
+		t.Fatalf("%s returns before any sync", got)
+	}
+	select {
+	case <-f.began: // a sync of its own, if it opened the log before the first was through
+		f.end <- nil
+	case got := <-done:
+		done <- got
+	}
+	<-done
+	if len(s.dirs.dirs) != 0 {
+		t.Errorf("tickets are left: %v", s.dirs.dirs)
+	}
+}

@@ -32,9 +32,12 @@ func (s *Spool) AppendSite(site, id string) error {
 	if err != nil {
 		return err
 	}
-	h, _, err := s.openLog(path)
+	h, tickets, err := s.openLog(path)
 	if err != nil {
 		return fmt.Errorf("flush log of %s: %w", site, err)
+	}
+	for _, t := range tickets {
+		s.dirs.drop(t)
 	}
 	err = s.lockLog(h)
 	if err == nil {

@@ -47,6 +47,13 @@ func (d *dirSyncs) take(dir string) ticket {
 	return ticket{dir, s.started}
 }
 
+// pending reports whether names in dir are being made that may not be durable.
+func (d *dirSyncs) pending(dir string) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.dirs[dir] != nil
+}
+
 // drop gives a ticket back without waiting.
 func (d *dirSyncs) drop(t ticket) {
 	d.mu.Lock()
