@@ -163,7 +163,7 @@ func (s *Suite) configure() {
 		"smtpd_peername_lookup = no", "disable_dns_lookups = yes", "smtp_tls_security_level =",
 		"local_passwd_file = "+s.path("etc", "passwd"),
 		"local_recipient_maps = texthash:"+s.path("etc", "users")+" $alias_maps",
-		"alias_maps = texthash:"+s.path("etc", "aliases"), "alias_database =",
+		"alias_maps = hash:"+s.path("etc", "aliases"), "alias_database = hash:"+s.path("etc", "aliases"),
 		"home_mailbox = Maildir/", "recipient_delimiter = +",
 		"import_environment = MAIL_CONFIG MAIL_DEBUG TZ LANG=C POSTROAD_CLOCK_FILE",
 	)
@@ -221,7 +221,12 @@ func (s *Suite) File(name, text string) {
 	s.t.Helper()
 	s.must(os.MkdirAll(filepath.Dir(s.path(name)), 0o755))
 	s.must(os.WriteFile(s.path(name), []byte(text), 0o644))
-	s.give(s.path(name))
+	top, _, below := strings.Cut(name, "/")
+	if !below || top == "etc" || top == "queue" || top == "home" {
+		s.give(s.path(name))
+		return
+	}
+	s.give(s.path(top)) // a directory of the story's own
 }
 
 // AddUser makes a user with a home directory.
@@ -285,9 +290,13 @@ func (s *Suite) Run(stdin, name string, args ...string) (output string, status i
 	return out.String(), cmd.ProcessState.ExitCode()
 }
 
-// Start starts the suite and waits for the SMTP greeting.
+// Start builds the alias database, starts the suite and waits for the SMTP
+// greeting.
 func (s *Suite) Start() {
 	s.t.Helper()
+	if out, status := s.Run("", "postalias", "hash:"+s.path("etc", "aliases")); status != 0 {
+		s.t.Fatalf("postalias: exit %d: %s", status, out)
+	}
 	if out, status := s.Run("", "postroad", "-c", s.path("etc"), "start"); status != 0 {
 		s.t.Fatalf("start: exit %d: %s", status, out)
 	}

@@ -229,6 +229,9 @@ func (s *story) mail(args, block []string) {
 	}
 	dialog = append(dialog, "C: DATA", "S: 354 .*")
 	for _, l := range block {
+		if strings.HasPrefix(l, ".") {
+			l = "." + l // RFC 5321 §4.5.2
+		}
 		dialog = append(dialog, "C: "+l)
 	}
 	s.smtp(nil, append(dialog, "C: .", "S: 250 2.0.0 Ok: queued as .*", "C: QUIT", "S: 221 .*"))
