@@ -24,7 +24,7 @@ var level = map[string]int{
 	"queue": 2, "mailbox": 2,
 	"proto":    3,
 	"server":   4,
-	"agent":    5,
+	"agent":    5, "makemap": 5,
 	"mailtest": 6,
 }
 
