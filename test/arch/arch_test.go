@@ -22,9 +22,9 @@ var level = map[string]int{
 	"addr": 0, "dsn": 0, "message": 0, "smtpwire": 0, "record": 0, "attr": 0,
 	"account": 1, "ticket": 1, "maillog": 1, "conf": 1, "table": 1, "ipc": 1, "resolver": 1, "sasl": 1, "tlsconf": 1, "privs": 1,
 	"queue": 2, "mailbox": 2,
-	"proto":    3,
-	"server":   4,
-	"agent":    5, "makemap": 5,
+	"proto":  3,
+	"server": 4,
+	"agent":  5, "makemap": 5,
 	"mailtest": 6,
 }
 
