@@ -309,16 +309,21 @@ func TestSecondAppendWaitsForTheName(t *testing.T) {
 	go add("first")
 	<-f.began
 	go add("second")
-	f.end <- nil
-	if got := <-done; got != "first" {
-		t.Fatalf("%s returns before any sync", got)
+	for range 500 {
+		if text, err := os.ReadFile(s.path("bounce/ABCDE1")); err == nil && strings.Contains(string(text), "second") {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
 	}
 	select {
-	case <-f.began: // a sync of its own, if it opened the log before the first was through
-		f.end <- nil
-	case got := <-done:
-		done <- got
+	case user := <-done:
+		t.Fatalf("%s is acknowledged before the name is durable", user)
+	case <-time.After(20 * time.Millisecond):
 	}
+	f.end <- nil // for the first; the second wants one that began later
+	<-f.began
+	f.end <- nil
+	<-done
 	<-done
 	if len(s.dirs.dirs) != 0 {
 		t.Errorf("tickets are left: %v", s.dirs.dirs)
