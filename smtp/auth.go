@@ -158,7 +158,9 @@ func (j *job) authenticate(s *session, offered []string, user, password string) 
 		needs = j.p.sasl.needsTLS
 	}
 	cannot := func(err error) (dsn.Outcome, error) {
-		return local("4.7.0", "SASL authentication failed; cannot authenticate to server %s: %v", s.nameAddr, err), nil
+		o := local("4.7.0", "SASL authentication failed; cannot authenticate to server %s: %v", s.nameAddr, err)
+		o.DiagType, o.DiagText = "x-sasl", err.Error()
+		return o, nil
 	}
 	client, err := sasl.NewClient(offered, user, password, needs)
 	if err != nil {

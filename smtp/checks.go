@@ -15,9 +15,8 @@ type checks struct {
 }
 
 func (c *checks) read(s *source) {
-	o := table.Options{Log: s.tables.Log, Stale: s.tables.Stale, Fold: table.FoldNone, UTF8: s.tables.UTF8}
-	c.primary, c.mime = s.mapsWith("header_checks", o), s.mapsWith("mime_header_checks", o)
-	c.nested, c.text = s.mapsWith("nested_header_checks", o), s.mapsWith("body_checks", o)
+	c.primary, c.mime = s.mapsWith("header_checks", s.text), s.mapsWith("mime_header_checks", s.text)
+	c.nested, c.text = s.mapsWith("nested_header_checks", s.text), s.mapsWith("body_checks", s.text)
 }
 
 // any reports whether there is anything to check.

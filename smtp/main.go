@@ -79,7 +79,8 @@ func main() {
 	daemon.Run(daemon.Program{
 		Name: prefix,
 		Open: func(env *daemon.Env) (err error) {
-			p, err = readParams(env.Conf, env.Log, prefix, env.Args, env.Restart)
+			stale := func(name string) { env.Restart("table " + name + " has changed") }
+			p, err = readParams(env.Conf, env.Log, prefix, env.Args, stale)
 			return err
 		},
 		Start: func(env *daemon.Env) (daemon.Service, error) { return start(env, p) },

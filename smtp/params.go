@@ -7,8 +7,10 @@ import (
 	"strings"
 	"time"
 
+	"postroad/libmail/addr"
 	"postroad/libmail/conf"
 	"postroad/libmail/maillog"
+	"postroad/libmail/proto"
 	"postroad/libmail/resolver"
 	"postroad/libmail/smtpwire"
 	"postroad/libmail/table"
@@ -81,6 +83,7 @@ type params struct {
 	verifyTarget     step
 	softBounce       bool
 	lineLimit        int // line_length_limit: of replies
+	debugPeers       *table.MatchList
 	helpfulWarnings  bool
 	notifyProtocol   bool
 	notifyData       bool
@@ -124,7 +127,8 @@ const (
 type source struct {
 	*conf.Config
 	prefix string
-	tables table.Options
+	tables table.Options // of addresses and names
+	text   table.Options // of text that is not folded
 	err    error
 }
 
@@ -145,6 +149,21 @@ func (s *source) own(smtpName, lmtpName string) string {
 func (s *source) failAll(name string, err error) {
 	if err != nil && s.err == nil {
 		s.err = fmt.Errorf("%s: %w", name, err)
+	}
+}
+
+// localDomains tells which domains are those of this host: user@domain may
+// then stand in a table without its domain.
+func (s *source) localDomains() func(domain string) (bool, error) {
+	list, err := table.OpenMatchList("mydestination", table.DomainList, s.String("mydestination"),
+		table.ParentsOf("mydestination", s.List("parent_domain_matches_subdomains")), s.tables)
+	s.failAll("mydestination", err)
+	own := s.OwnAddresses()
+	return func(domain string) (bool, error) {
+		if a, err := addr.ParseLiteral(domain); err == nil {
+			return slices.Contains(own, a), nil
+		}
+		return list.Match(domain, "")
 	}
 }
 
@@ -171,9 +190,14 @@ func (s *source) addr(name string) netip.Addr {
 // it opens need the rights of the program's start.
 func readParams(c *conf.Config, log *maillog.Logger, prefix string, args []string, stale func(string)) (*params, error) {
 	s := &source{Config: c, prefix: prefix, tables: table.Options{
-		UTF8: c.Bool("smtputf8_enable"), Log: log, Stale: stale,
+		UTF8: c.Bool("smtputf8_enable"), Log: log, Stale: stale, Proxy: proto.TableProxy(c),
+		Delimiters: addr.Delimiters{Set: c.String("recipient_delimiter"),
+			OwnerRequest: c.Bool("owner_request_special"), DoubleBounce: c.String("double_bounce_sender")},
 		MaxReply: int(c.Size("socketmap_max_reply_size")), MaxQuery: int(c.Size("socketmap_max_query_size")),
 	}}
+	s.text = s.tables
+	s.text.Fold, s.text.Delimiters = table.FoldNone, addr.Delimiters{}
+	s.tables.Local = s.localDomains()
 	p := &params{prefix: prefix, lmtp: prefix == "lmtp", myhost: c.String("myhostname"), myorigin: c.String("myorigin")}
 	p.destinations(s)
 	p.limits(s)
@@ -253,7 +277,7 @@ func (p *params) readDNS(s *source) {
 	if p.dnsLevel == dnsDisabled {
 		p.dns.Sources = resolver.Native
 	}
-	filter := s.mapsWith("dns_reply_filter", table.Options{Log: s.tables.Log, Stale: s.tables.Stale})
+	filter := s.mapsWith("dns_reply_filter", s.tables)
 	if !filter.Empty() {
 		p.dns.Filter = func(record string) (bool, error) {
 			action, found, err := filter.Find(record)
@@ -317,7 +341,7 @@ func (p *params) conversation(s *source) {
 		s.failAll(discard, fmt.Errorf("unknown EHLO keyword %q", unknown[0]))
 	}
 	p.discardMaps = s.maps(strings.TrimPrefix(s.own("smtp_discard_ehlo_keyword_address_maps", "lmtp_discard_lhlo_keyword_address_maps"), s.prefix+"_"))
-	p.replyFilter = s.mapsWith("reply_filter", table.Options{Log: s.tables.Log, Stale: s.tables.Stale, Fold: table.FoldNone})
+	p.replyFilter = s.mapsWith("reply_filter", s.text)
 	p.pixWords, p.pixMaps = s.words("pix_workarounds"), s.maps("pix_workaround_maps")
 	p.pixAge, p.pixPause = s.limit("pix_workaround_threshold_time"), s.limit("pix_workaround_delay_time")
 	p.xforwardWanted, p.dummyAuth = s.yes("send_xforward_command"), s.yes("send_dummy_mail_auth")
@@ -328,6 +352,10 @@ func (p *params) conversation(s *source) {
 	}
 	p.softBounce, p.helpfulWarnings = s.Bool("soft_bounce"), s.Bool("helpful_warnings")
 	p.lineLimit = int(s.Size("line_length_limit"))
+	var err error
+	p.debugPeers, err = table.OpenMatchList("debug_peer_list", table.NameAddrList, s.String("debug_peer_list"),
+		table.ParentsOf("debug_peer_list", s.List("parent_domain_matches_subdomains")), s.tables)
+	s.failAll("debug_peer_list", err)
 	classes := s.List("notify_classes")
 	p.notifyProtocol, p.notifyData = slices.Contains(classes, "protocol"), slices.Contains(classes, "data")
 	p.errorNotice, p.mailName = s.String("error_notice_recipient"), s.String("mail_name")

@@ -289,7 +289,7 @@ func playDANE(t *testing.T, level, zone, want, log string, connects bool) {
 func TestPoolForgetsTheOldest(t *testing.T) {
 	clock := daemon.RealClock()
 	p := newPool(clock, time.Minute, 2)
-	c := &client{p: &params{}, log: maillog.Discard(), clock: clock}
+	c := &client{p: mustParams(t, nil), log: maillog.Discard(), clock: clock}
 	for i := range 3 {
 		s := c.newSession(fakeConn{}, fmt.Sprint("h", i), "a", 0)
 		s.keepUntil = clock.Now().Add(time.Minute)
@@ -316,7 +316,7 @@ func TestPoolForgetsTheOldest(t *testing.T) {
 func TestPoolDoesNotGiveWhatIsTooOld(t *testing.T) {
 	clock := daemon.RealClock()
 	p := newPool(clock, time.Minute, 2)
-	c := &client{p: &params{}, log: maillog.Discard(), clock: clock}
+	c := &client{p: mustParams(t, nil), log: maillog.Discard(), clock: clock}
 	s := c.newSession(fakeConn{}, "h", "a", 0)
 	s.destKey, s.keepUntil = "d", clock.Now().Add(-time.Second)
 	p.put(s)

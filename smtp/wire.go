@@ -104,6 +104,7 @@ type session struct {
 	dest       string // next hop as written
 	stats      tlsStats
 	talked     bool // the handshake is done
+	traced     bool // each line is logged (debug_peer_list)
 	quitSent   bool
 	retryPlain bool // TLS failed: try the same server without
 
@@ -133,6 +134,9 @@ func (c *client) newSession(conn net.Conn, host, addr string, port int) *session
 	s.timed = &timedConn{Conn: conn, perRequest: c.p.perRequest}
 	s.conn = s.timed
 	s.r, s.w = bufio.NewReaderSize(s.conn, readBuffer), bufio.NewWriterSize(s.conn, writeBuffer)
+	if shown, err := c.p.debugPeers.Match(host, addr); err == nil && shown {
+		s.traced = true
+	}
 	if c.p.notifyProtocol || c.p.notifyData {
 		s.history = []string{}
 	}
@@ -148,9 +152,18 @@ func (s *session) over(conn *tls.Conn) {
 // command puts a command into the buffer.
 func (s *session) command(text string) {
 	s.note("Out: ", text)
-	s.log.Debug("> %s: %s", s.nameAddrPort, text)
+	s.trace("> %s: %s", s.nameAddrPort, text)
 	_, _ = s.w.WriteString(text)   // errors stay until the flush
 	_, _ = s.w.WriteString("\r\n") // likewise
+}
+
+// trace logs the conversation for those who asked for it.
+func (s *session) trace(format string, args ...any) {
+	if s.traced {
+		s.log.Info(format, args...)
+		return
+	}
+	s.log.Debug(format, args...)
 }
 
 // commandQuietly is command for what nobody may read in a log.
@@ -184,7 +197,7 @@ func (s *session) readReply() (smtpwire.Reply, error) {
 	}
 	for _, line := range strings.Split(r.Text, "\n") {
 		s.note("In:  ", line)
-		s.log.Debug("< %s: %.100s", s.nameAddrPort, line)
+		s.trace("< %s: %.100s", s.nameAddrPort, line)
 	}
 	if !s.p.replyFilter.Empty() {
 		if r, err = s.filtered(r); err != nil {
