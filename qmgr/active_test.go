@@ -310,3 +310,22 @@ func TestStuckRecipientsHoldNobody(t *testing.T) {
 		t.Errorf("%d of 3000 delivered", len(w.sent))
 	}
 }
+
+// TestPostfixFiles: what Postfix left in the queue is delivered to those who
+// are not done.
+func TestPostfixFiles(t *testing.T) {
+	for name, rcpts := range map[string]int{"plain": 3, "milter": 3, "done": 1, "null": 1, "longlines": 1, "verbose": 1} {
+		text, err := os.ReadFile("../libmail/queue/testdata/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := newWorld(t)
+		w.must(os.WriteFile(filepath.Join(w.root, queue.Incoming, "4A1B2C3D"), text, 0700))
+		w.must(w.spool.SetTime(queue.Incoming, "4A1B2C3D", w.clock.wall))
+		w.m.trigger([]byte("I"))
+		w.run()
+		if len(w.sent) != rcpts || w.where("4A1B2C3D") != "" {
+			t.Errorf("%s: sent %v, in %q, log %q", name, w.sent, w.where("4A1B2C3D"), w.log.list)
+		}
+	}
+}

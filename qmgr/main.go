@@ -94,6 +94,11 @@ func start(env *server.Env, set *settings) (server.Service, error) {
 	})
 	svc.Resident = true
 	svc.Reload = func(c *conf.Config) error {
+		for _, name := range fixed {
+			if c.String(name) != env.Conf.String(name) {
+				return fmt.Errorf("parameter %s has changed", name)
+			}
+		}
 		fresh := readSettings(c, env.Log)
 		m.post(func() { m.reload(fresh) })
 		return nil
@@ -109,6 +114,12 @@ func start(env *server.Env, set *settings) (server.Service, error) {
 	}
 	return svc, nil
 }
+
+// fixed are the parameters that a running queue manager can't take anew: a
+// change of one makes a reload replace the process.
+var fixed = []string{"queue_directory", "hash_queue_names", "hash_queue_depth", "mail_owner", "in_flow_delay",
+	"daemon_timeout", "qmgr_ipc_timeout", "rewrite_service_name", "bounce_service_name", "defer_service_name",
+	"trace_service_name"}
 
 // lockPatience is how long a starting queue manager waits for the end of the
 // one before it.
@@ -128,7 +139,10 @@ func openSpool(env *server.Env) (spool *queue.Spool, lock io.Closer, err error) 
 		if err == nil {
 			break
 		}
-		if !errors.Is(err, queue.ErrBusy) || time.Now().After(end) {
+		if !errors.Is(err, queue.ErrBusy) {
+			return nil, nil, err
+		}
+		if time.Now().After(end) {
 			return nil, nil, fmt.Errorf("another queue manager is running: %w", err)
 		}
 	}
