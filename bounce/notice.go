@@ -19,7 +19,7 @@ import (
 //	multipart/report; report-type=delivery-status
 //	  text/plain               the template's text, reasons in words
 //	  message/delivery-status  the same in fields, for programs
-//	  message/rfc822           the original, or text/rfc822-headers
+//	  the original, or its header
 type notice struct {
 	m          proto.BounceMessage
 	o          *original

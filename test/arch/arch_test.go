@@ -19,7 +19,7 @@ import (
 // level is the floor of each libmail package: it imports lower floors only.
 // Packages of floor 0 touch no file, socket, clock or configuration.
 var level = map[string]int{
-	"addr": 0, "dsn": 0, "message": 0, "smtpwire": 0, "record": 0, "attr": 0,
+	"addr": 0, "dsn": 0, "message": 0, "smtpwire": 0, "record": 0, "attr": 0, "getopt": 0,
 	"account": 1, "ticket": 1, "maillog": 1, "conf": 1, "table": 1, "ipc": 1, "resolver": 1, "sasl": 1, "tlsconf": 1, "privs": 1,
 	"queue": 2, "mailbox": 2,
 	"proto":  3,
