@@ -19,6 +19,7 @@ import (
 	"postroad/libmail/conf"
 	"postroad/libmail/maillog"
 	"postroad/libmail/privs"
+	"postroad/libmail/server"
 )
 
 // A master is the supervisor's state. Only the goroutine in run touches it;
@@ -40,6 +41,7 @@ type master struct {
 	events    chan func()
 	warnings  []conf.Warning // of the configuration, until they are logged
 	stop      *stopping      // not nil: the mail system stops
+	memory    *server.Trimmer
 }
 
 // start makes everything ready for run: configuration, locks, sockets. After
@@ -53,7 +55,7 @@ func start(o options) (*master, error) {
 	if o.configDir, err = filepath.Abs(o.configDir); err != nil {
 		return nil, err
 	}
-	m := &master{opts: o, children: map[int]*child{}, events: make(chan func())}
+	m := &master{opts: o, children: map[int]*child{}, events: make(chan func()), memory: server.NewTrimmer()}
 	if m.conf, err = conf.Load(o.configDir); err != nil {
 		return nil, err
 	}
@@ -178,7 +180,12 @@ func (m *master) run(exitAfter time.Duration) {
 			os.Exit(1)
 		}
 	}()
+	trim, happened := time.After(m.memory.Wait()), true // since the last trim
 	for m.stop == nil || !m.stop.over {
+		if trim == nil && happened {
+			trim = time.After(m.memory.Wait())
+		}
+		happened = true
 		select {
 		case f := <-m.events:
 			f()
@@ -186,6 +193,9 @@ func (m *master) run(exitAfter time.Duration) {
 			m.signal(sig)
 		case <-ended:
 			m.reap()
+		case <-trim:
+			m.memory.Trim()
+			trim, happened = nil, false
 		case <-exit:
 			m.log.Info("master exit time has arrived")
 			m.beginStop()

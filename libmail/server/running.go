@@ -7,7 +7,6 @@ import (
 	"net"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -26,6 +25,7 @@ type running struct {
 	control    *Control // nil: not started by master
 	slots      *slots
 	sockets    []*socket
+	memory     *Trimmer
 	enforced   string // what the sandbox says
 	maxIdle    time.Duration
 	drainTime  time.Duration
@@ -56,6 +56,7 @@ func newRunning(p Program, env *Env, o options) (*running, error) {
 		maxIdle:    env.Conf.Duration("max_idle"),
 		drainTime:  env.Conf.Duration("daemon_timeout"),
 		ipcTimeout: env.Conf.Duration("ipc_timeout"),
+		memory:     NewTrimmer(),
 		stopping:   make(chan struct{}),
 		left:       make(chan struct{}),
 		restarting: make(chan struct{}),
@@ -140,7 +141,7 @@ func (r *running) loop() {
 	signal.Ignore(syscall.SIGHUP, syscall.SIGPIPE)
 
 	idle := time.NewTimer(r.maxIdle)
-	var trim <-chan time.Time = time.After(trimDelay)
+	trim := time.After(r.memory.Wait())
 	for {
 		select {
 		case word := <-messages:
@@ -156,12 +157,12 @@ func (r *running) loop() {
 		case <-r.empty:
 			idle.Reset(r.maxIdle)
 			if trim == nil {
-				trim = time.After(trimDelay)
+				trim = time.After(r.memory.Wait())
 			}
 		case <-trim:
 			trim = nil
 			if r.slots.count() == 0 {
-				debug.FreeOSMemory()
+				r.memory.Trim()
 			}
 		case <-idle.C:
 			if !r.svc.ManyClients {
@@ -175,10 +176,6 @@ func (r *running) loop() {
 		}
 	}
 }
-
-// trimDelay is how long a process is without sessions before it gives memory
-// back to the system.
-const trimDelay = 2 * time.Second
 
 // sayReady tells master that clients are served.
 func (r *running) sayReady() {

@@ -259,17 +259,6 @@ func shutIn(p Program, env *Env, o options) (string, error) {
 	return box.Enforce()
 }
 
-// memoryLimit is where the collector begins to work harder, in bytes. What a
-// daemon does not need goes back to the system when it has been without
-// sessions for a while.
-const memoryLimit = 1 << 30
-
-func tuneMemory() {
-	if os.Getenv("GOMEMLIMIT") == "" {
-		debug.SetMemoryLimit(memoryLimit)
-	}
-}
-
 // Passed returns what the program that passed this session's connection said
 // about it (type pass): names and values, client_address and so on.
 func Passed(ctx context.Context) map[string]string {

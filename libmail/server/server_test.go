@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bufio"
 	"context"
 	"fmt"
 	"os"
@@ -259,4 +260,27 @@ func TestSlotsUnderLoad(t *testing.T) {
 	if most > 3 {
 		t.Errorf("%d sessions at a time", most)
 	}
+}
+
+func TestCleanRanges(t *testing.T) {
+	const smaps = `00400000-00600000 r-xp 00000000 fe:00 42                         /usr/sbin/smtpd
+Size:               2048 kB
+Anonymous:             0 kB
+00600000-00700000 r-xp 00200000 fe:00 42                         /usr/sbin/smtpd
+Anonymous:             4 kB
+00700000-00900000 r--p 00300000 fe:00 42                         /usr/sbin/smtpd
+Anonymous:             0 kB
+00900000-00a00000 rw-p 00500000 fe:00 42                         /usr/sbin/smtpd
+Anonymous:             0 kB
+00a00000-00b00000 r--p 00000000 fe:00 43                         /etc/other
+Anonymous:             0 kB
+c000000000-c000400000 rw-p 00000000 00:00 0
+Anonymous:             0 kB
+`
+	want := []addressRange{{0x400000, 0x600000}, {0x700000, 0x900000}}
+	got := cleanRanges(bufio.NewScanner(strings.NewReader(smaps)), "/usr/sbin/smtpd")
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("only clean pages of the program itself: got %x, want %x", got, want)
+	}
+	NewTrimmer().Trim() // and the process lives on
 }
