@@ -181,6 +181,7 @@ func (c *command) flushSite(site string) error {
 // flush asks the flush service; what is the site or the id, for messages.
 func (c *command) flush(r proto.FlushRequest, what string) error {
 	client := proto.NewFlushClient("public/"+c.conf.String("flush_service_name"), c.conf.Duration("ipc_timeout"))
+	defer client.IPC.Close()
 	status, err := client.Do(r)
 	switch {
 	case err != nil:
