@@ -47,9 +47,14 @@ func start(env *server.Env) (server.Service, error) {
 	}), nil
 }
 
-// verdict is the outcome that a nexthop stands for. The class of its status is
-// the service's: error does not keep mail and retry does not send it back.
+// verdict is the outcome that a nexthop stands for. A status of another class
+// than the service's counts for nothing: error does not keep mail and retry
+// does not send it back.
 func verdict(class byte, nexthop string) dsn.Outcome {
-	status, reason := dsn.Split(nexthop, string(class)+".0.0")
-	return dsn.Outcome{Status: string(class) + status[1:], Reason: reason}
+	standard := string(class) + ".0.0"
+	status, reason := dsn.Split(nexthop, standard)
+	if status[0] != class {
+		status = standard
+	}
+	return dsn.Outcome{Status: status, Reason: reason}
 }

@@ -38,7 +38,7 @@ func parseAttributes(words []string) (attributes, error) {
 			return a, fmt.Errorf("master.cf: pipe: %q: want attribute=value", word)
 		}
 		var err error
-		switch name {
+		switch strings.ToLower(name) {
 		case "argv":
 			a.argv = append([]string{value}, words[i+1:]...)
 			return a, a.complete()
@@ -81,8 +81,8 @@ func (a *attributes) complete() error {
 }
 
 // checkUser finds the account of user= and refuses root and the mail system's
-// own. Without root's rights there is one account, which everything runs as.
-func (a *attributes) checkUser(mailOwner string) error {
+// own accounts and groups. Without root's rights there is one account, which everything runs as.
+func (a *attributes) checkUser(mailOwner, setgidGroup string) error {
 	u, err := privs.LookupUser(a.user)
 	if err != nil {
 		return fmt.Errorf("master.cf: pipe: user=%s: %w", a.user, err)
@@ -109,6 +109,9 @@ func (a *attributes) checkUser(mailOwner string) error {
 		return fmt.Errorf("master.cf: pipe: user=%s: commands do not run with the rights of root", a.user)
 	case u.UID == owner.UID || u.GID == owner.GID:
 		return fmt.Errorf("master.cf: pipe: user=%s: commands do not run with the rights of mail_owner", a.user)
+	}
+	if g, err := user.LookupGroup(setgidGroup); err == nil && g.Gid == strconv.Itoa(u.GID) {
+		return fmt.Errorf("master.cf: pipe: user=%s: commands do not run with the rights of setgid_group", a.user)
 	}
 	return nil
 }

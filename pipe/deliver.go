@@ -23,9 +23,15 @@ const maxHeader = 10000
 // request delivers to all recipients of a request with one command.
 func (p *pipe) request(_ context.Context, m *agent.Message) {
 	via := agent.Via{Relay: p.env.Service}
+	for _, flag := range []string{"D", "O"} {
+		if p.attrs.has(flag) && len(m.Rcpts) > 1 { // one header cannot name them all
+			p.env.Log.Warning("pipe flag `%s' requires %s_destination_recipient_limit = 1", flag, p.env.Service)
+			reportAll(m, all(m), dsn.Outcome{Status: "4.3.5", Reason: "mail system configuration error"}, via)
+			return
+		}
+	}
 	if p.attrs.size > 0 && m.Size > p.attrs.size {
-		o := dsn.Outcome{Status: "5.2.3", Reason: fmt.Sprintf("message size %d exceeds size limit %d of this transport", m.Size, p.attrs.size)}
-		reportAll(m, all(m), o, via)
+		reportAll(m, all(m), dsn.Outcome{Status: "5.2.3", Reason: "message too large"}, via)
 		return
 	}
 	rcpts := all(m)
@@ -62,12 +68,21 @@ func (p *pipe) run(m *agent.Message, rcpts []*proto.Rcpt) dsn.Outcome {
 	if err != nil {
 		return dsn.Of(fmt.Errorf("command %s: %w", argv[0], err))
 	}
-	o := reply.Outcome
-	if o.Class() == '2' {
-		o = dsn.Outcome{Status: "2.0.0", Action: dsn.Relayed, Reason: "delivered via " + p.env.Service + " service"}
-		if p.attrs.has("X") {
-			o.Action = dsn.Delivered
-		}
+	if reply.Outcome.Class() != '2' {
+		return reply.Outcome
+	}
+	return p.delivered(reply.Outcome.DiagText)
+}
+
+// delivered is the outcome of a command that ended well; the log shows the
+// begin of what it printed.
+func (p *pipe) delivered(output string) dsn.Outcome {
+	o := dsn.Outcome{Status: "2.0.0", Action: dsn.Relayed, Reason: "delivered via " + p.env.Service + " service"}
+	if output = strings.TrimSpace(output); output != "" {
+		o.Reason += fmt.Sprintf(" (%.100s)", output)
+	}
+	if p.attrs.has("X") {
+		o.Action = dsn.Delivered
 	}
 	return o
 }

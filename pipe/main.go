@@ -39,7 +39,7 @@
 // # Parameters
 //
 // command_time_limit, export_environment, mail_owner, recipient_delimiter,
-// transport_time_limit (as NAME_time_limit).
+// setgid_group, // transport_time_limit (as NAME_time_limit).
 package main
 
 import (
@@ -63,6 +63,7 @@ type params struct {
 	exported  []string
 	limit     time.Duration
 	mailOwner string
+	setgid    string // setgid_group
 }
 
 func newParams(c *conf.Config, service string) params {
@@ -72,6 +73,7 @@ func newParams(c *conf.Config, service string) params {
 		exported:  c.List("export_environment"),
 		limit:     c.TransportDuration(service, "time_limit"),
 		mailOwner: c.String("mail_owner"),
+		setgid:    c.String("setgid_group"),
 	}
 }
 
@@ -91,7 +93,7 @@ func (p *pipe) open(env *server.Env) error {
 	if p.attrs, err = parseAttributes(env.Args); err != nil {
 		return err
 	}
-	return p.attrs.checkUser(p.mailOwner)
+	return p.attrs.checkUser(p.mailOwner, p.setgid)
 }
 
 // start connects the rooms.

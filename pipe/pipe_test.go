@@ -8,6 +8,7 @@ import (
 	"postroad/libmail/addr"
 	"postroad/libmail/agent"
 	"postroad/libmail/proto"
+	"postroad/libmail/server"
 )
 
 func TestAttributes(t *testing.T) {
@@ -67,5 +68,19 @@ func TestExpand(t *testing.T) {
 	p := &pipe{attrs: attributes{argv: []string{"/x", "$colour"}}}
 	if got, err := p.expand(m, all(m)); err == nil {
 		t.Errorf("an unknown macro gives %q", got)
+	}
+}
+
+func TestDelivered(t *testing.T) {
+	for _, c := range []struct{ rule, flags, output, action, reason string }{
+		{"a silent command", "", "", "relayed", "delivered via bsmtp service"},
+		{"what it printed is shown", "", " saved as 1\n", "relayed", "delivered via bsmtp service (saved as 1)"},
+		{"but not all of it", "", strings.Repeat("x", 200), "relayed", "delivered via bsmtp service (" + strings.Repeat("x", 100) + ")"},
+		{"X means final delivery", "X", "", "delivered", "delivered via bsmtp service"},
+	} {
+		p := &pipe{attrs: attributes{flags: c.flags}, env: &server.Env{Service: "bsmtp"}}
+		if o := p.delivered(c.output); o.Status != "2.0.0" || o.Action != c.action || o.Reason != c.reason {
+			t.Errorf("%s: %+v", c.rule, o)
+		}
 	}
 }
