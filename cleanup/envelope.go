@@ -261,7 +261,7 @@ func (s *session) parseAttr(data []byte) (a attribute, ok bool) {
 func (s *session) extraFlags(data []byte) {
 	n, ok := digits(string(data))
 	if !ok || n&^(proto.CleanupHold|proto.CleanupDiscard) != 0 {
-		s.log.Warning("%s: ignoring bad extra flags: %.100s", s.id, data)
+		s.log.Warning("%s: ignoring bad extra flags: 0x%x", s.id, n)
 		return
 	}
 	s.flags |= n

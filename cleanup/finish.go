@@ -63,7 +63,7 @@ func (s *session) commit() {
 			s.writeFailed(err)
 			return
 		}
-		s.env.Flow.Give(1) // the queue manager will not take this one
+		s.flow.Give(1) // the queue manager will not take this one
 	}
 	if err := s.file.Commit(0); err != nil {
 		s.writeFailed(err)

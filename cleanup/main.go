@@ -75,7 +75,11 @@ type cleanup struct {
 	spool   *queue.Spool
 	rewrite *rewriter
 	local   *localDomains
-	qmgr    *notifier
+	qmgr    interface{ queued(id string) }
+	flow    interface { // in_flow_delay
+		Take(ctx context.Context)
+		Give(n int)
+	}
 
 	bounce, trace *proto.BounceClient
 	verify        *proto.VerifyClient
@@ -112,17 +116,19 @@ func (c *cleanup) start(env *server.Env) (server.Service, error) {
 	c.bounce = proto.NewBounceClient("private/"+p.String("bounce_service_name"), limit)
 	c.trace = proto.NewBounceClient("private/"+p.String("trace_service_name"), limit)
 	c.verify = proto.NewVerifyClient("private/"+p.String("address_verify_service_name"), limit)
-	c.qmgr = newNotifier("public/"+p.String("queue_service_name"), env.Log)
-	env.Go(c.qmgr.run)
+	c.flow = env.Flow
+	n := newNotifier("public/"+p.String("queue_service_name"), env.Log)
+	c.qmgr = n
+	env.Go(n.run)
 	s := server.Stream(c.serve)
-	s.Stop = c.qmgr.stop
+	s.Stop = n.stop
 	return s, nil
 }
 
 // serve receives messages from one client until it closes.
 func (c *cleanup) serve(ctx context.Context, conn *ipc.Conn) {
 	err := proto.ServeCleanup(conn, func(flags int) (proto.CleanupSession, error) {
-		c.env.Flow.Take(ctx)
+		c.flow.Take(ctx)
 		return c.newSession(flags)
 	})
 	if err != nil {

@@ -54,7 +54,7 @@ func (s *session) addBCC(maps *table.Maps, address string) {
 func (s *session) bcc(address string) {
 	clean := s.mapped(s.standardInternal(address), envelopeTo)
 	s.needsUTF8(clean)
-	s.putRcpt(pending{orig: clean}, clean)
+	s.putRcpt(pending{orig: clean, notify: proto.NotifyNever}, clean)
 }
 
 // putRcpt writes a recipient, or what virtual_alias_maps makes of it. Each

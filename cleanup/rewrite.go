@@ -102,7 +102,7 @@ func (s *session) canonicalize(address string, maps *table.Maps) string {
 			return address
 		}
 	}
-	s.log.Warning("%s: unreasonable %s map nesting for %s", s.id, maps.Title(), addr.Quote(address))
+	s.log.Warning("%s: unreasonable %s map nesting for %s -- message not accepted, try again later", s.id, maps.Title(), addr.Quote(address))
 	return address
 }
 
