@@ -393,3 +393,32 @@ func TestSocketsAreWhatPostfixMakes(t *testing.T) {
 		t.Errorf("pid %d %v", pid, err)
 	}
 }
+
+// TestTheLogIsRotated by renaming it; postlogd notices within a second and
+// loses nothing.
+func TestTheLogIsRotated(t *testing.T) {
+	addr := freePort(t)
+	in := newInstance(t, addr+" inet n - n - - probe inet")
+	in.start()
+	dial(t, addr).ask("log before")
+	in.logged("before")
+	in.must(os.Rename(in.path("maillog"), in.path("maillog.1")))
+	n := 0
+	in.until("the new file", func() bool {
+		n++
+		dial(t, addr).ask(fmt.Sprintf("log line %d.", n))
+		_, err := os.Stat(in.path("maillog"))
+		return err == nil
+	})
+	in.logged(fmt.Sprintf("line %d.", n))
+	old, err := os.ReadFile(in.path("maillog.1"))
+	in.must(err)
+	for i := 1; i <= n; i++ {
+		if text := fmt.Sprintf("line %d.", i); strings.Count(string(old)+in.log(), text) != 1 {
+			t.Errorf("%s is not there once", text)
+		}
+	}
+	if !strings.Contains(string(old)+in.log(), "log file "+in.path("maillog")+" has changed -- restarting") {
+		t.Error("the change is not logged")
+	}
+}

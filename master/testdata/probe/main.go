@@ -116,6 +116,9 @@ func (p *probe) talk(ctx context.Context, c net.Conn) {
 				f.Close()
 			}
 			fmt.Fprint(c, "250 ok\r\n")
+		case "log":
+			p.env.Log.Info("%s", arg)
+			fmt.Fprint(c, "250 ok\r\n")
 		case "exit":
 			os.Exit(7)
 		case "stress":
