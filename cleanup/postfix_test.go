@@ -244,7 +244,7 @@ func (p *peer) submitOurs(u *cleanup, m submission) (r result) {
 		}
 	}
 	r.status, r.reason = s.Finish()
-	r.queue = p.dump(p.postfix, s.id)
+	r.queue = dump(p.postfix, s.id)
 	r.log = strings.ReplaceAll(strings.Join(p.lines, "\n"), s.id, "QID")
 	r.reason = strings.ReplaceAll(r.reason, s.id, "QID")
 	return r
@@ -275,7 +275,7 @@ func (p *peer) submitPostfix(m submission) (r result) {
 	if in.Err() != nil {
 		p.t.Fatal(in.Err())
 	}
-	r.queue = p.dump(p.postfix, id)
+	r.queue = dump(p.postfix, id)
 	r.log = p.logOf(id)
 	return r
 }
@@ -327,7 +327,7 @@ var (
 )
 
 // dump prints the records of a queue file.
-func (p *peer) dump(root, id string) string {
+func dump(root, id string) string {
 	path := root + "/incoming/" + id
 	if _, err := os.Stat(path); err != nil {
 		path = root + "/hold/" + id
