@@ -66,7 +66,7 @@ func (m *mailman) command(req *proto.MDARequest, file *os.File) proto.MDAReply {
 		exit.TimedOut = true
 	default:
 	}
-	return proto.MDAReply{Outcome: ended(exit, cmd.ProcessState, err).Outcome()}
+	return proto.MDAReply{Outcome: ended(exit, cmd.ProcessState, err).Outcome(), Data: []byte(exit.Output)}
 }
 
 // ended fills in how the process ended. Output that a child keeps open, or

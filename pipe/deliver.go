@@ -71,7 +71,7 @@ func (p *pipe) run(m *agent.Message, rcpts []*proto.Rcpt) dsn.Outcome {
 	if reply.Outcome.Class() != '2' {
 		return reply.Outcome
 	}
-	return p.delivered(reply.Outcome.DiagText)
+	return p.delivered(string(reply.Data))
 }
 
 // delivered is the outcome of a command that ended well; the log shows the

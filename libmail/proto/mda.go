@@ -65,7 +65,7 @@ type MDAReply struct {
 	Found   bool   // MDARead, MDAInclude: the file exists
 	Owner   int    // its owner
 	Mode    uint32 // its permission bits
-	Data    []byte // its contents
+	Data    []byte // its contents; MDACommand: what the command printed, one line
 }
 
 // delivers reports whether the action needs the message.
