@@ -218,7 +218,7 @@ func (m *qmgr) next(s *scan) (candidate, bool) {
 // A piece is what a scan found in one go.
 type piece struct {
 	ids    []string
-	early  bool // there are files whose time has not come
+	early  bool // there are files that must be looked at again soon
 	unsafe map[string]error
 }
 
@@ -251,18 +251,19 @@ func (m *qmgr) look(walk *queue.Scan, name string, ignore ignoreFlags) (found pi
 func (m *qmgr) looked(s *scan, found piece, err error) {
 	s.reading = false
 	s.ids = append(s.ids, found.ids...)
-	if found.early && s.queue == queue.Incoming {
-		m.lookAgain()
-	}
 	for id, err := range found.unsafe {
 		m.warnOnce(id, err)
 	}
 	if err != nil {
 		if !errors.Is(err, io.EOF) && !errors.Is(err, fs.ErrNotExist) {
 			m.log.Warning("scan %s: %v", s.queue, err)
+			found.early = true
 		}
 		s.scan.Close()
 		s.scan = nil
+	}
+	if found.early && s.queue == queue.Incoming {
+		m.lookAgain()
 	}
 }
 

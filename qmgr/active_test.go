@@ -107,7 +107,7 @@ func TestOutOfResources(t *testing.T) {
 	for _, c := range []struct {
 		op  string
 		err error
-	}{{"open", syscall.EMFILE}, {"open", syscall.ENFILE}, {"open", syscall.ENOMEM}, {"open", syscall.EIO}, {"rename", syscall.ENOSPC}, {"rename", syscall.EROFS}} {
+	}{{"open", syscall.EMFILE}, {"open", syscall.ENFILE}, {"open", syscall.ENOMEM}, {"rename", syscall.ENOSPC}, {"rename", syscall.EROFS}} {
 		w := newWorld(t)
 		var ids []string
 		for i := range 50 {
@@ -131,6 +131,38 @@ func TestOutOfResources(t *testing.T) {
 		w.after(time.Minute)
 		if len(w.sent) != len(ids) {
 			t.Errorf("%v: %d of %d sent after it went away", c.err, len(w.sent), len(ids))
+		}
+	}
+}
+
+// TestBadSector: a file that can't be read or moved holds up nobody, and is
+// tried again when somebody looks.
+func TestBadSector(t *testing.T) {
+	for _, c := range []struct {
+		op  string
+		err error
+	}{{"open", syscall.EIO}, {"open", syscall.EACCES}, {"rename", syscall.EPERM}, {"rename", syscall.EEXIST}} {
+		w := newWorld(t)
+		bad := w.send("bad@x")
+		w.fs.fail = func(op, path string) error {
+			if op == c.op && strings.HasSuffix(path, bad) {
+				return &os.PathError{Op: op, Path: path, Err: c.err}
+			}
+			return nil
+		}
+		good := w.send("good@x")
+		for range 3 {
+			w.m.trigger([]byte("W"))
+			w.after(time.Minute)
+		}
+		if w.where(good) != "" || w.where(bad) != queue.Incoming || w.count(c.err.Error()) != 1 {
+			t.Errorf("%s: %v: good in %q, bad in %q, log %q", c.op, c.err, w.where(good), w.where(bad), w.log.list)
+		}
+		w.fs.fail = nil
+		w.m.trigger([]byte("W"))
+		w.run()
+		if w.where(bad) != "" {
+			t.Errorf("%s: %v: still in %q", c.op, c.err, w.where(bad))
 		}
 	}
 }

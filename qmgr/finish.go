@@ -70,6 +70,7 @@ func (m *qmgr) finish(msg *message, now time.Time, age time.Duration) (more bool
 // by a bounce service that could not write it; the agent has deferred the
 // recipient.
 func (m *qmgr) returnFailures(msg *message) {
+	msg.untold = false
 	st, err := m.spool.Stat(queue.Bounce, msg.id)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -83,6 +84,7 @@ func (m *qmgr) returnFailures(msg *message) {
 			return
 		}
 	}
+	msg.untold = true
 	m.notTold(msg, "bounce", err)
 }
 
@@ -138,8 +140,13 @@ func (m *qmgr) reportTrace(msg *message) {
 	}
 }
 
-// expired reports whether a message has waited long enough.
+// expired reports whether a message has waited long enough. As long as a
+// failure could not be told, the message stays, for it is all that is known
+// about that failure.
 func (m *qmgr) expired(msg *message, age time.Duration) bool {
+	if msg.untold {
+		return false
+	}
 	set := m.set.Load()
 	limit := set.lifetime
 	if msg.env.Sender == "" {

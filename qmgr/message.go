@@ -26,6 +26,7 @@ type message struct {
 	unread int   // how many of them there may be
 
 	deferred    bool // a recipient must be tried again
+	untold      bool // failures could not be told to the sender
 	poison      bool // it killed its agents: set it aside
 	gone        bool // its file has left the active queue
 	forceExpire bool // postsuper -e: return it, whatever its age
@@ -84,13 +85,10 @@ func (in *intake) take(c candidate) (msg *message, routes []route, err error) {
 	}
 	env, err := f.Envelope(c.batch)
 	if err != nil {
-		return nil, nil, in.unreadable(c.queue, c.id, err)
+		return nil, nil, in.unreadable(c, err)
 	}
 	if err = in.spool.Move(c.id, c.queue, queue.Active); err != nil {
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil, nil, err
-		}
-		return nil, nil, fmt.Errorf("%w: %w", errTrouble, err)
+		return nil, nil, in.refused(c, err)
 	}
 	msg = &message{id: c.id, env: env, active: now, anyway: c.ignore.deferredBy, next: env.Next, unread: env.Unread}
 	routes, err = in.open(msg, f)
@@ -144,7 +142,7 @@ func (in *intake) more(msg *message, next int64, unread, batch int) (routes []ro
 	defer in.close(f)
 	rcpts, after, err := f.MoreRcpts(msg.env, next, batch)
 	if err != nil {
-		return nil, next, unread, in.unreadable(queue.Active, msg.id, err)
+		return nil, next, unread, in.unreadable(candidate{queue: queue.Active, id: msg.id}, err)
 	}
 	left = max(unread-len(rcpts), 0)
 	if after == 0 {
@@ -153,7 +151,9 @@ func (in *intake) more(msg *message, next int64, unread, batch int) (routes []ro
 	return in.router.routes(msg, f, rcpts), after, left, nil
 }
 
-// refused says what to do with a file that can't be opened.
+// refused says what to do with a file that can't be opened, read or moved: it
+// comes later, it has gone, it is left alone (ErrUnsafe), or all files have to
+// wait for resources (errTrouble).
 func (in *intake) refused(c candidate, err error) error {
 	switch {
 	case errors.Is(err, queue.ErrBusy):
@@ -165,20 +165,23 @@ func (in *intake) refused(c candidate, err error) error {
 		return errEarly
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, queue.ErrNotReady), errors.Is(err, queue.ErrUnsafe):
 		return err
-	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.ELOOP), errors.Is(err, syscall.EISDIR), errors.Is(err, syscall.ENXIO):
-		return fmt.Errorf("%w: %w", queue.ErrUnsafe, err)
 	}
-	return fmt.Errorf("%w: %w", errTrouble, err)
+	for _, scarce := range []syscall.Errno{syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.ENOSPC, syscall.EDQUOT, syscall.EROFS} {
+		if errors.Is(err, scarce) {
+			return fmt.Errorf("%w: %w", errTrouble, err)
+		}
+	}
+	return fmt.Errorf("%w: %w", queue.ErrUnsafe, err)
 }
 
 // unreadable sets a damaged file aside, whole. What only failed to be read
 // stays where it is.
-func (in *intake) unreadable(from, id string, err error) error {
+func (in *intake) unreadable(c candidate, err error) error {
 	if !errors.Is(err, queue.ErrCorrupt) {
-		return fmt.Errorf("%w: %w", errTrouble, err)
+		return in.refused(c, err)
 	}
-	in.router.log.Warning("%s: message rejected: %v", id, err)
-	in.setAside(from, id)
+	in.router.log.Warning("%s: message rejected: %v", c.id, err)
+	in.setAside(c.queue, c.id)
 	return err
 }
 
