@@ -22,6 +22,7 @@ func (s *system) check([]string) error {
 		return err
 	}
 	s.warn(s.configurationWarnings())
+	s.warn(s.located(s.conf.Unsupported()))
 	s.warn(s.ownerWarnings())
 	s.warn(s.tableWarnings())
 	s.warn(s.chrootWarnings())

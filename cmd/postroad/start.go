@@ -8,6 +8,7 @@ import (
 	"syscall"
 
 	"postroad/libmail/conf"
+	"postroad/libmail/maillog"
 )
 
 // start starts master in the background and returns when its sockets are open.
@@ -61,6 +62,7 @@ func (s *system) prepare() error {
 	}
 	s.warn(s.configurationWarnings())
 	s.warn(s.ownerWarnings())
+	s.showUnsupported()
 	return nil
 }
 
@@ -101,18 +103,30 @@ func (s *system) warn(texts []string) {
 	}
 }
 
-// configurationWarnings lists what main.cf and master.cf say in vain or twice.
+// configurationWarnings lists what main.cf and master.cf say twice, or what
+// means nothing.
 func (s *system) configurationWarnings() []string {
-	var texts []string
-	add := func(warnings []conf.Warning) {
-		for _, w := range warnings {
-			texts = append(texts, filepath.Join(s.conf.Dir(), w.String()))
-		}
-	}
-	add(s.conf.Warnings())
-	add(s.conf.Unsupported())
+	warnings := s.conf.Warnings()
 	if entries, err := conf.ReadMaster(s.conf.Dir()); err == nil { // checkServices reports an error
-		add(conf.DuplicateServices(entries))
+		warnings = append(warnings, conf.DuplicateServices(entries)...)
+	}
+	return s.located(warnings)
+}
+
+// located says in which directory a file is.
+func (s *system) located(warnings []conf.Warning) []string {
+	var texts []string
+	for _, w := range warnings {
+		texts = append(texts, filepath.Join(s.conf.Dir(), w.String()))
 	}
 	return texts
+}
+
+// showUnsupported tells who starts the mail system which settings have no
+// effect. master tells the log.
+func (s *system) showUnsupported() {
+	screen := maillog.New(s.log.Tag(), s.sink)
+	for _, t := range s.located(s.conf.Unsupported()) {
+		screen.Warning("%s", t)
+	}
 }

@@ -107,6 +107,7 @@ func (s *system) reload([]string) error {
 		return fmt.Errorf("%w: the old configuration stays in force", err)
 	}
 	s.warn(s.configurationWarnings())
+	s.showUnsupported()
 	s.log.Info("refreshing the Postfix mail system")
 	if err := syscall.Kill(pid, syscall.SIGHUP); err != nil {
 		return fmt.Errorf("reload process %d: %w", pid, err)

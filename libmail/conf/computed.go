@@ -29,6 +29,10 @@ func (c *Config) computed(name string) (string, bool) {
 		return strconv.Itoa(os.Getpid()), true
 	case "process_name":
 		return filepath.Base(os.Args[0]), true
+	case "daemon_directory":
+		return programDirectory(index()[name].Default, daemonProbe), true
+	case "command_directory":
+		return programDirectory(index()[name].Default, commandProbe), true
 	}
 	return "", false
 }
@@ -55,29 +59,37 @@ func (c *Config) hostname() string {
 // module is what the build information of our programs says.
 const module = "postroad"
 
+// A probe is a program of ours that shows where others are: beside it, or away
+// from the running program as the Makefile installs.
+type probe struct{ program, away string }
+
+var (
+	daemonProbe  = probe{"master", "../libexec/postroad"}
+	commandProbe = probe{"postqueue", "../../sbin"}
+)
+
 // DaemonDirectory is the directory of the programs that master starts:
 // $daemon_directory if our master is there, else where it is as seen from the
 // running program. A main.cf that came with Postfix names Postfix's own
 // programs, which do not understand ours.
 func (c *Config) DaemonDirectory() string {
-	return c.programDirectory("daemon_directory", "master", "../libexec/postroad")
+	return programDirectory(c.String("daemon_directory"), daemonProbe)
 }
 
 // CommandDirectory is the directory of the commands that people and scripts
 // type: $command_directory if our postqueue is there, else where it is as seen
 // from the running program.
 func (c *Config) CommandDirectory() string {
-	return c.programDirectory("command_directory", "postqueue", "../../sbin")
+	return programDirectory(c.String("command_directory"), commandProbe)
 }
 
-// programDirectory looks for our program probe in the directory that a
-// parameter names, beside the running program, and away from it as the Makefile
-// installs. If it is nowhere, the parameter's word counts.
-func (c *Config) programDirectory(parameter, probe, away string) string {
-	configured := c.String(parameter)
+// programDirectory looks for our programs in the configured directory, beside
+// the running program, and away from it. If they are nowhere, the
+// configuration's word counts.
+func programDirectory(configured string, p probe) string {
 	self := selfDirectory()
-	for _, dir := range []string{configured, self, filepath.Join(self, away)} {
-		if isOurs(filepath.Join(dir, probe)) {
+	for _, dir := range []string{configured, self, filepath.Join(self, p.away)} {
+		if isOurs(filepath.Join(dir, p.program)) {
 			return dir
 		}
 	}

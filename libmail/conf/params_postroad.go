@@ -13,6 +13,13 @@ var paramsPostroad = []Param{
 	{"auth_success_cache_time", "5m", Time, "0..", "How long authd remembers a right password; 0 for not at all."},
 	{"auth_ticket_key_file", "$data_directory/ticket.key", Path, "len 1..", "Key with which authd signs the tickets that userd checks; made where it is missing."},
 	{"local_passwd_file", "", Path, "", "File in the form of passwd(5) with the local users, in place of the system's accounts."},
+	{"login_plaintext_auth", "no", Bool, "", "Whether mail readers may send a password without TLS from other hosts."},
+	{"login_tls_cert_file", "$smtpd_tls_cert_file", Path, "", "Certificate of imapd and pop3d."},
+	{"login_tls_chain_files", "$smtpd_tls_chain_files", List, "", "Private keys and certificates of imapd and pop3d, each with its chain."},
+	{"login_tls_key_file", "$smtpd_tls_key_file", Path, "", "Private key of imapd and pop3d."},
+	{"login_tls_security_level", "may", Enum, "none|may|encrypt", "Whether imapd and pop3d offer TLS, or demand it."},
+	{"login_tls_wrappermode", "no", Bool, "", "TLS from the first byte, for the services imaps and pop3s."},
 	{"mail_location", "maildir:~/Maildir", Text, "len 1..", "Where the mail of a user is: maildir:PATH or mbox:PATH, ~ is the home directory."},
+	{"pop3_uidl_format", "%08Xu%08Xv", Text, "len 1..", "POP3 unique ids: %u UID, %v UIDVALIDITY, %f file name; a number's form before the letter, as %08Xu."},
 	{"userd_service_name", "userd", Socket, "len 1..", "Service of master.cf that finds the worker of a user who logged in: userd."},
 }
