@@ -174,7 +174,7 @@ func readParams(c *conf.Config) params {
 	if self, err := os.Executable(); err == nil {
 		p.daemonDirs = append(p.daemonDirs, filepath.Dir(self))
 	}
-	p.daemonDirs = append(p.daemonDirs, c.String("daemon_directory"))
+	p.daemonDirs = append(p.daemonDirs, c.DaemonDirectory())
 	p.environ = environment(c.List("import_environment"), c.Dir())
 	return p
 }

@@ -53,7 +53,7 @@ type params struct {
 
 func newParams(c *conf.Config) params {
 	return params{minUID: c.Int("virtual_minimum_uid"), fallback: c.String("account_user"),
-		programs: c.String("daemon_directory"), config: c.Dir()}
+		programs: c.DaemonDirectory(), config: c.Dir()}
 }
 
 // services are the programs whose workers userd starts.

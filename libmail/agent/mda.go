@@ -34,7 +34,7 @@ type MDA struct {
 // NewMDA finds mda(8) in daemon_directory. spool is the directory in which
 // mailboxes are, besides home directories, or "".
 func NewMDA(c *conf.Config, spool string) (*MDA, error) {
-	h := &MDA{program: filepath.Join(c.String("daemon_directory"), "mda"), spool: spool, single: os.Geteuid() != 0}
+	h := &MDA{program: filepath.Join(c.DaemonDirectory(), "mda"), spool: spool, single: os.Geteuid() != 0}
 	if _, err := os.Stat(h.program); err != nil {
 		return nil, fmt.Errorf("delivery helper: %w; it is installed beside the other daemons", err)
 	}
