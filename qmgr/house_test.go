@@ -303,11 +303,15 @@ func (w *world) step() bool {
 	return true
 }
 
-// after lets d pass in small steps.
+// after lets d pass, from one alarm to the next.
 func (w *world) after(d time.Duration) {
 	w.run()
 	for end := w.clock.elapsed + d; w.clock.elapsed < end; {
-		w.clock.pass(min(10*time.Second, end-w.clock.elapsed))
+		step := end - w.clock.elapsed
+		if w.m.alarms.len() > 0 {
+			step = min(step, max(w.m.alarms.top().at-w.clock.elapsed, time.Millisecond))
+		}
+		w.clock.pass(step)
 		w.run()
 	}
 }

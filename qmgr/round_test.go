@@ -138,7 +138,7 @@ func TestBackoff(t *testing.T) {
 	if w.where(id) != queue.Deferred || len(tries) < 10 {
 		t.Fatalf("in %q after %d tries", w.where(id), len(tries))
 	}
-	if first := tries[1] - tries[0]; first < 5*time.Minute || first > 15*time.Minute {
+	if first := tries[1] - tries[0]; first < 5*time.Minute-2*time.Second || first > 15*time.Minute {
 		t.Errorf("the first retry comes after %v", first)
 	}
 	for i := 1; i < len(tries); i++ {
