@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/exec"
 	"os/user"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -420,5 +422,49 @@ func TestTheLogIsRotated(t *testing.T) {
 	}
 	if !strings.Contains(string(old)+in.log(), "log file "+in.path("maillog")+" has changed -- restarting") {
 		t.Error("the change is not logged")
+	}
+}
+
+func TestChroot(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("chroot needs root")
+	}
+	addr := freePort(t)
+	in := newInstance(t, addr+" inet n - y - - probe reloads")
+	in.start()
+	c := dial(t, addr)
+	if got := c.ask("stat /public/postlog"); got != "250 <nil>" {
+		t.Errorf("the queue directory is the root: %q", got)
+	}
+	if got := c.ask("stat /etc/passwd"); !strings.HasSuffix(got, "no such file or directory") {
+		t.Errorf("nothing else is there: %q", got)
+	}
+	c.ask("log from the inside")
+	in.logged("from the inside")
+	in.signal(syscall.SIGHUP)
+	in.until("a new process after a reload", func() bool {
+		d := dial(t, addr)
+		defer d.Close()
+		return d.pid != c.pid
+	})
+	if strings.Contains(in.log(), "warning") {
+		t.Error("something is warned about")
+	}
+}
+
+// TestStandardInput: -S serves one session without master.
+func TestStandardInput(t *testing.T) {
+	in := newInstance(t)
+	cmd := exec.Command(filepath.Join(programs, "probe"), "-S", "-o", "mail_name=Hand", "inet")
+	cmd.Env = append(os.Environ(), "MAIL_CONFIG="+in.path("etc"))
+	cmd.Stdin = strings.NewReader("param mail_name\r\nquit\r\n")
+	out, err := cmd.Output()
+	if want := "250 Hand\r\n221 bye\r\n"; err != nil || !strings.HasSuffix(string(out), want) {
+		t.Errorf("got %q %v, want %q at the end", out, err, want)
+	}
+	cmd = exec.Command(filepath.Join(programs, "probe"), "inet")
+	cmd.Env = append(os.Environ(), "MAIL_CONFIG="+in.path("etc"))
+	if err := cmd.Run(); err == nil {
+		t.Error("without -S and master a program does not run")
 	}
 }

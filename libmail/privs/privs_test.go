@@ -154,7 +154,7 @@ func TestDropIsForAllThreadsAndForGood(t *testing.T) {
 func roleSandbox(args []string) {
 	inside, outside := args[0], args[1]
 	text, err := Sandbox{Read: []string{"/proc", outside + "/readable"}, Write: []string{inside}, NoTCP: true, FileSize: 100}.Enforce()
-	fmt.Println(text, err)
+	fmt.Println(Describe()+":", text, err)
 	attempts := []struct {
 		name string
 		try  func() error
@@ -213,7 +213,7 @@ func TestSandbox(t *testing.T) {
 	if strings.Contains(first, "no Landlock") {
 		t.Skip("this kernel has no Landlock")
 	}
-	if !strings.Contains(first, "no new privileges, files up to 100 bytes, Landlock ") ||
+	if !strings.Contains(first, "no new privileges: files up to 100 bytes, Landlock ") ||
 		!strings.Contains(first, "write "+inside+", run nothing, no TCP") {
 		t.Errorf("what is enforced: %q", first)
 	}

@@ -50,7 +50,8 @@ const (
 
 // Enforce shuts the process in, all its threads, as far as the kernel can.
 // The text says in one line what holds now. The error is for what no kernel
-// should refuse.
+// should refuse. Paths are looked up now, so a process that will chroot calls
+// it before; it needs proc(5), which a chroot hides.
 func (s Sandbox) Enforce() (string, error) {
 	if err := syscall.Setrlimit(syscall.RLIMIT_CORE, &syscall.Rlimit{}); err != nil {
 		return "", fmt.Errorf("sandbox: limit core files: %w", err)
@@ -68,12 +69,11 @@ func (s Sandbox) Enforce() (string, error) {
 	if err := ll.AllThreadsPrctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return "", fmt.Errorf("sandbox: no new privileges: %w", err)
 	}
-	text := Describe()
-	if s.FileSize > 0 {
-		text += fmt.Sprintf(", files up to %d bytes", s.FileSize)
-	}
 	locked, err := s.landlock()
-	return text + ", " + locked, err
+	if s.FileSize > 0 {
+		locked = fmt.Sprintf("files up to %d bytes, ", s.FileSize) + locked
+	}
+	return locked, err
 }
 
 // landlock applies the rules about files and TCP, and says which.

@@ -229,8 +229,8 @@ func (r *running) obey(word string, messages <-chan string, signals <-chan os.Si
 
 // reload takes new settings in place; false means that a new process must.
 func (r *running) reload() bool {
-	if r.svc.Reload == nil {
-		return false
+	if r.svc.Reload == nil || r.opts.chroot {
+		return false // a chroot hides the configuration
 	}
 	c, err := conf.Load(r.opts.configDir, r.env.overrides...)
 	if err == nil {

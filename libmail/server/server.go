@@ -199,6 +199,12 @@ func begin(p Program, env *Env, o options) (*running, error) {
 			return nil, err
 		}
 	}
+	enforced := ""
+	if o.chroot { // now or never: paths look different inside
+		if enforced, err = shutIn(p, env, o); err != nil {
+			return nil, err
+		}
+	}
 	if err := giveUp(env, o); err != nil {
 		return nil, err
 	}
@@ -208,9 +214,12 @@ func begin(p Program, env *Env, o options) (*running, error) {
 	if err := run.attach(); err != nil {
 		return nil, err
 	}
-	if run.enforced, err = shutIn(p, env, o); err != nil {
-		return nil, err
+	if !o.chroot {
+		if enforced, err = shutIn(p, env, o); err != nil {
+			return nil, err
+		}
 	}
+	run.enforced = privs.Describe() + enforced
 	return run, nil
 }
 
@@ -250,13 +259,11 @@ func shutIn(p Program, env *Env, o options) (string, error) {
 			Read:  []string{"/"},
 			Write: []string{env.Conf.String("queue_directory"), env.Conf.String("data_directory")},
 		}
-		if o.chroot {
-			box.Write = []string{"/"}
-		}
 	default:
-		return privs.Describe(), nil
+		return "", nil
 	}
-	return box.Enforce()
+	text, err := box.Enforce()
+	return ", " + text, err
 }
 
 // Passed returns what the program that passed this session's connection said

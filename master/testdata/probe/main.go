@@ -116,6 +116,9 @@ func (p *probe) talk(ctx context.Context, c net.Conn) {
 				f.Close()
 			}
 			fmt.Fprint(c, "250 ok\r\n")
+		case "stat":
+			_, err := os.Stat(arg)
+			fmt.Fprintf(c, "250 %v\r\n", err)
 		case "log":
 			p.env.Log.Info("%s", arg)
 			fmt.Fprint(c, "250 ok\r\n")
