@@ -292,7 +292,7 @@ const patience = 10 * time.Second
 // connected makes sure that there is a connection.
 func (s *stage) connected() error {
 	if s.conn == nil {
-		s.listener.(*net.TCPListener).SetDeadline(time.Now().Add(patience))
+		s.listener.(interface{ SetDeadline(time.Time) error }).SetDeadline(time.Now().Add(patience))
 		c, err := s.listener.Accept()
 		if err != nil {
 			return fmt.Errorf("client does not connect: %w", err)

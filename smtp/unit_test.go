@@ -385,3 +385,29 @@ func (fakeConn) Write(p []byte) (int, error)      { return len(p), nil }
 func (fakeConn) Close() error                     { return nil }
 func (fakeConn) SetReadDeadline(time.Time) error  { return nil }
 func (fakeConn) SetWriteDeadline(time.Time) error { return nil }
+
+// TestLMTPOverASocket delivers over a Unix socket, twice over one connection.
+func TestLMTPOverASocket(t *testing.T) {
+	s := newStage(t)
+	path := s.certDir + "/lmtp"
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.listener.Close()
+	s.listener = l
+	s.conf = []string{"lmtp"}
+	dialog := "S: 220 store\nC: LHLO client.example.org\nS: 250 store\n"
+	message := "C: MAIL FROM:<a@example.org>\nS: 250 Ok\nC: RCPT TO:<b@example.com>\nS: 250 Ok\nC: DATA\nS: 354 go\n" +
+		"C: Subject: test\nC:\nC: Hello\nC: .\nS: 250 2.0.0 saved\n"
+	deliver := "deliver: a@example.org b@example.com nexthop=unix:" + path + "\n"
+	want := "want: to=<b@example.com>, relay=client.example.org[" + path + "], %stls=none, dsn=2.0.0, status=sent (250 2.0.0 saved)\n"
+	script := deliver + dialog + message + fmt.Sprintf(want, "") + deliver + message + fmt.Sprintf(want, "conn_use=2, ")
+	for i, line := range strings.Split(strings.TrimSuffix(script, "\n"), "\n") {
+		n := strings.IndexAny(line, ":|")
+		step := mailtest.Step{Line: i + 1, Word: line[:n+1], Text: strings.TrimPrefix(line[n+1:], " ")}
+		if err := s.play(step); err != nil {
+			t.Fatalf("%s: %v", line, err)
+		}
+	}
+}
