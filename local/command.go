@@ -6,7 +6,6 @@ import (
 	"strings"
 
 	"postroad/libmail/addr"
-	"postroad/libmail/agent"
 	"postroad/libmail/dsn"
 	"postroad/libmail/proto"
 )
@@ -44,9 +43,9 @@ func (d *delivery) environment(u *mailUser) []string {
 		env = append(env, "SHELL="+u.account.Shell)
 	}
 	for _, v := range []struct{ name, value string }{
-		{"SENDER", agent.External(u.sender)},
+		{"SENDER", addr.Quote(u.sender)},
 		{"RECIPIENT", addr.Quote(u.rcpt.Address)},
-		{"ORIGINAL_RECIPIENT", agent.External(u.rcpt.Orig)},
+		{"ORIGINAL_RECIPIENT", addr.Quote(u.rcpt.Orig)},
 		{"LOCAL", u.local},
 		{"DOMAIN", u.domain},
 		{"EXTENSION", u.ext},

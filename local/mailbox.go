@@ -6,7 +6,6 @@ import (
 	"strings"
 
 	"postroad/libmail/addr"
-	"postroad/libmail/agent"
 	"postroad/libmail/dsn"
 	"postroad/libmail/privs"
 	"postroad/libmail/proto"
@@ -94,7 +93,7 @@ func (d *delivery) write(s *recipient, as *privs.User, path, purpose string) dsn
 	}
 	r, err := d.mda.Ask(as, box, &proto.MDARequest{
 		Action: action, Path: path, Head: d.head(s, purpose), Offset: d.m.Offset, Host: d.hostname,
-		Sender: agent.External(s.sender), Locks: d.locks, Attempts: d.lockAttempts, Delay: d.lockDelay, Stale: d.lockStale,
+		Sender: addr.Quote(s.sender), Locks: d.locks, Attempts: d.lockAttempts, Delay: d.lockDelay, Stale: d.lockStale,
 		MaxSize: d.maxMailbox,
 	}, d.m.File.File())
 	if err != nil {
@@ -108,13 +107,13 @@ func (d *delivery) write(s *recipient, as *privs.User, path, purpose string) dsn
 func (d *delivery) head(s *recipient, purpose string) string {
 	var b strings.Builder
 	if purpose == "command" {
-		sender := agent.External(s.sender)
+		sender := addr.Quote(s.sender)
 		if sender == "" {
 			sender = "MAILER-DAEMON"
 		}
 		b.WriteString("From " + sender + "  " + d.env.Clock.Now().Format("Mon Jan _2 15:04:05 2006") + "\n")
 	}
-	b.WriteString("Return-Path: <" + agent.External(s.sender) + ">\n")
+	b.WriteString("Return-Path: <" + addr.Quote(s.sender) + ">\n")
 	if d.originalRcpt && s.rcpt.Orig != "" {
 		b.WriteString("X-Original-To: " + addr.Quote(s.rcpt.Orig) + "\n")
 	}

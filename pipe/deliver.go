@@ -144,7 +144,7 @@ func (p *pipe) sender(m *agent.Message) string {
 // head is what flags= wants before the message.
 func (p *pipe) head(m *agent.Message, rcpts []*proto.Rcpt) string {
 	var b strings.Builder
-	sender := agent.External(p.sender(m))
+	sender := addr.Quote(p.sender(m))
 	if p.attrs.has("F") {
 		b.WriteString("From " + sender + "  " + p.env.Clock.Now().Format("Mon Jan _2 15:04:05 2006") + "\n")
 	}

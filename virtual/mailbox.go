@@ -129,7 +129,7 @@ func (v *virtual) write(m *agent.Message, r *proto.Rcpt, where place) dsn.Outcom
 	}
 	reply, err := v.mda.Ask(where.owner, v.mda.ShutIn(where.owner), &proto.MDARequest{
 		Action: action, Path: where.path, Head: v.head(m, r), Offset: m.Offset, Host: v.hostname,
-		Sender: agent.External(m.Sender), Locks: v.locks, Attempts: v.lockAttempts, Delay: v.lockDelay, Stale: v.lockStale,
+		Sender: addr.Quote(m.Sender), Locks: v.locks, Attempts: v.lockAttempts, Delay: v.lockDelay, Stale: v.lockStale,
 		MaxSize: v.maxSize,
 	}, m.File.File())
 	if err != nil {
@@ -141,7 +141,7 @@ func (v *virtual) write(m *agent.Message, r *proto.Rcpt, where place) dsn.Outcom
 // head is what goes before the message.
 func (v *virtual) head(m *agent.Message, r *proto.Rcpt) string {
 	var b strings.Builder
-	b.WriteString("Return-Path: <" + agent.External(m.Sender) + ">\n")
+	b.WriteString("Return-Path: <" + addr.Quote(m.Sender) + ">\n")
 	if v.originalRcpt && r.Orig != "" {
 		b.WriteString("X-Original-To: " + addr.Quote(r.Orig) + "\n")
 	}

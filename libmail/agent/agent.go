@@ -359,7 +359,7 @@ func (m *Message) line(r *proto.Rcpt, o dsn.Outcome, via Via, status string) {
 		handover = m.start
 	}
 	m.agent.log.Delivery(maillog.Delivery{
-		ID: m.QueueID, To: External(r.Address), OrigTo: External(r.Orig),
+		ID: m.QueueID, To: addr.Quote(r.Address), OrigTo: addr.Quote(r.Orig),
 		Relay: via.Relay, ConnUse: via.ConnUse, TLS: via.TLS,
 		Times: maillog.Times{Arrival: m.Stats.Arrival, Active: m.Stats.Active, Handover: handover,
 			ConnDone: via.ConnDone, Done: m.agent.clock.Now(), Decimals: m.agent.decimals},
@@ -369,12 +369,3 @@ func (m *Message) line(r *proto.Rcpt, o dsn.Outcome, via Via, status string) {
 
 // Log is the agent's mail log.
 func (a *Agent) Log() *maillog.Logger { return a.log }
-
-// External is an address as headers and the log have it: quoted where need be,
-// and nothing where it is empty.
-func External(address string) string {
-	if address == "" {
-		return ""
-	}
-	return addr.Quote(address)
-}
