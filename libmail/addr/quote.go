@@ -19,13 +19,15 @@ const (
 // (RFC 5322 §3.4.1): a local part that is no dot-string becomes a quoted
 // string. A source route before the local part is left alone, and so is the
 // empty address, the null sender.
-func Quote(internal string) string { return QuoteWith(internal, EightBitClean) }
-
-// QuoteWith is Quote with other flags than EightBitClean.
-func QuoteWith(internal string, f QuoteFlags) string {
+func Quote(internal string) string {
 	if internal == "" {
 		return ""
 	}
+	return QuoteWith(internal, EightBitClean)
+}
+
+// QuoteWith is Quote with other flags than EightBitClean.
+func QuoteWith(internal string, f QuoteFlags) string {
 	start := routeLen(internal)
 	end := len(internal)
 	if f&BareLocal == 0 {
@@ -46,9 +48,6 @@ func QuoteSMTP(internal string) string { return QuoteSMTPWith(internal, EightBit
 
 // QuoteSMTPWith is QuoteSMTP with other flags than EightBitClean.
 func QuoteSMTPWith(internal string, f QuoteFlags) string {
-	if internal == "" {
-		return ""
-	}
 	end := len(internal)
 	if i := strings.LastIndexByte(internal, '@'); i >= 0 {
 		end = i

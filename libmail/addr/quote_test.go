@@ -89,7 +89,7 @@ func TestQuoteReference(t *testing.T) {
 		var got string
 		switch f[0] {
 		case "quote":
-			got = fmt.Sprintf("'%s' quoted '%s'", text, Quote(text))
+			got = fmt.Sprintf("'%s' quoted '%s'", text, QuoteWith(text, EightBitClean))
 		case "unquote":
 			got = fmt.Sprintf("'%s' unquoted '%s'", text, Unquote(text))
 		case "quote_with_flags":
