@@ -53,8 +53,8 @@ const (
 	TableUTF8           TableFlags = 1 << 19
 )
 
-// tableFlags is what options say in the conversation.
-func tableFlags(o table.Options) TableFlags {
+// FlagsOf is what options say in the conversation.
+func FlagsOf(o table.Options) TableFlags {
 	f := TableLock
 	for _, c := range []struct {
 		set  bool
@@ -165,7 +165,7 @@ func TableProxy(c *conf.Config) func(spec string, o table.Options) (table.Table,
 		if !strings.Contains(spec, ":") {
 			return nil, fmt.Errorf("bad proxy table name %q: need type:name", spec)
 		}
-		return &proxiedTable{client: client, spec: spec, flags: tableFlags(o)}, nil
+		return &proxiedTable{client: client, spec: spec, flags: FlagsOf(o)}, nil
 	}
 }
 

@@ -288,6 +288,10 @@ func fixed(t Table) bool {
 	return true
 }
 
+// Pattern reports whether the keys of t are patterns, which see whole addresses
+// and names only.
+func Pattern(t Table) bool { return !fixed(t) }
+
 // Patterned is a Table of another package that can say that its keys are
 // patterns: it is then asked about whole addresses and names only.
 type Patterned interface {
