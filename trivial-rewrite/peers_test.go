@@ -11,12 +11,14 @@ import (
 	"time"
 
 	"postroad/libmail/addr"
+	"postroad/libmail/mailtest"
 	"postroad/libmail/proto"
 )
 
 // postfix starts Postfix's own trivial-rewrite below a private master.
 func postfix(t *testing.T, lines ...string) *proto.RewriteClient {
 	t.Helper()
+	mailtest.Peers(t)
 	const daemons = "/usr/lib/postfix/sbin"
 	owner, err := user.Lookup("postfix")
 	if _, err2 := os.Stat(daemons + "/trivial-rewrite"); err != nil || err2 != nil || os.Getuid() != 0 {

@@ -22,11 +22,12 @@ const (
 	dot     = addr.Kind('.')
 )
 
-// rewriteText brings an address in external form into standard form.
+// rewriteText brings an address in external form into standard form. The null
+// address stays "".
 func (s *service) rewriteText(c completion, address string) string {
 	t := addr.NewAddress(address)
 	t.List = s.rewrite(c, t.List)
-	return addr.External([]addr.Token{t})
+	return addr.QuoteWith(t.Internal(), addr.EightBitClean)
 }
 
 // rewrite applies the rules in their order:

@@ -9,12 +9,14 @@ import (
 	"strings"
 	"testing"
 
+	"postroad/libmail/mailtest"
 	"postroad/libmail/table"
 )
 
 // postmap finds Postfix's own postmap, and gives it an empty configuration.
 func postmap(t *testing.T) func(stdin string, args ...string) (string, error) {
 	t.Helper()
+	mailtest.Peers(t)
 	path := "/usr/sbin/postmap"
 	if _, err := os.Stat(path); err != nil {
 		t.Skip("Postfix's postmap is not installed")

@@ -9,7 +9,10 @@ import (
 	"github.com/dlclark/regexp2/v2"
 )
 
-// openRegexp opens regexp:FILE: POSIX patterns, in order (regexp_table(5)).
+// openRegexp opens regexp:FILE: POSIX patterns, in order (regexp_table(5)). Of
+// the matches that begin first the longest counts. POSIX also says how the
+// groups share it, each as long as it can be from left to right; here the
+// first alternative that fits counts: /^(a|ab)(.*)/ gives "a" for $1.
 func openRegexp(t *front, name string) (contents, error) {
 	return openRules(t, "regexp", name, posix.parseRule)
 }
