@@ -70,7 +70,7 @@ func (t *Tree) Unsubscribe(name string) error {
 
 func (t *Tree) changeSubscriptions(change func([]string) []string) error {
 	path := filepath.Join(t.root, subscriptionsName)
-	unlock, err := lockFile(path+".lock", subscriptionStale)
+	unlock, err := lockSubscriptions(path+".lock", subscriptionStale)
 	if err != nil {
 		return err
 	}
@@ -93,8 +93,8 @@ func (t *Tree) changeSubscriptions(change func([]string) []string) error {
 	return replaceFile(path, b.String())
 }
 
-// lockFile takes a lock file.
-func lockFile(path string, stale time.Duration) (unlock func(), err error) {
+// lockSubscriptions takes a lock file.
+func lockSubscriptions(path string, stale time.Duration) (unlock func(), err error) {
 	deadline := time.Now().Add(lockTimeout)
 	for {
 		f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL|syscall.O_NOFOLLOW, 0o600)
