@@ -43,12 +43,7 @@ func (s *session) failure() dsn.Outcome {
 		o.Status, o.Reason = dsn.Split(s.reason, "5.0.0")
 		return o
 	}
-	for _, p := range problems {
-		if s.errs&p.bit != 0 {
-			o.Status, o.Reason = p.status, p.text
-			break
-		}
-	}
+	o.Status, o.Reason = proto.StatText(s.errs)
 	return o
 }
 

@@ -19,20 +19,6 @@ const (
 	notReturnable = proto.StatBad | proto.StatWrite | proto.StatDefer | proto.StatRcpt
 )
 
-// problems say what to tell the sender, the gravest first.
-var problems = []struct {
-	bit          int
-	status, text string
-}{
-	{proto.StatDefer, "4.7.1", "service unavailable"},
-	{proto.StatBad, "4.3.0", "internal protocol error"},
-	{proto.StatRcpt, "5.1.0", "no recipients specified"},
-	{proto.StatHops, "5.4.0", "too many hops"},
-	{proto.StatSize, "5.3.4", "message file too big"},
-	{proto.StatCont, "5.7.1", "message content rejected"},
-	{proto.StatWrite, "4.3.0", "queue file write error"},
-}
-
 // A session is one message on its way into the queue: it goes through the
 // segments envelope, content and extracted, each of which takes the records
 // that belong to it.

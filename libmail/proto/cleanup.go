@@ -52,6 +52,34 @@ const (
 	StatBareLF = 1 << 16
 )
 
+// statTexts say what each bit means, the gravest first.
+var statTexts = []struct {
+	bit          int
+	status, text string
+}{
+	{StatDefer, "4.7.1", "service unavailable"},
+	{StatProxy, "4.3.0", "queue file write error"},
+	{StatBad, "4.3.0", "internal protocol error"},
+	{StatRcpt, "5.1.0", "no recipients specified"},
+	{StatHops, "5.4.0", "too many hops"},
+	{StatSize, "5.3.4", "message file too big"},
+	{StatCont, "5.7.1", "message content rejected"},
+	{StatWrite, "4.3.0", "queue file write error"},
+	{StatNoPerm, "5.7.1", "service denied"},
+	{StatBareLF, "5.5.2", "bare <LF> received"},
+}
+
+// StatText explains a status that is not 0 where cleanup gave no reason: the
+// enhanced status code (RFC 3463) and the text of its gravest bit.
+func StatText(status int) (code, text string) {
+	for _, t := range statTexts {
+		if status&t.bit != 0 {
+			return t.status, t.text
+		}
+	}
+	return "4.3.0", fmt.Sprintf("unknown status %d", status)
+}
+
 // maxRecord bounds one record of a submission: line_length_limit pieces are
 // 2 KiB, the rest is addresses and attributes.
 const maxRecord = 1 << 20
