@@ -65,7 +65,7 @@ func readSettings(c *conf.Config, log *maillog.Logger) *settings {
 		utf8:            c.Bool("smtputf8_enable"),
 		decimals:        c.Int("delay_logging_resolution_limit"),
 		flow:            c.Duration("in_flow_delay") > 0,
-		logForm:         addr.Quote,
+		logForm:         quote,
 	}
 	s.doubleBounce, _, _ = addr.SplitDomain(c.String("double_bounce_sender"))
 	s.delimiters = addr.Delimiters{
@@ -94,6 +94,15 @@ func readSettings(c *conf.Config, log *maillog.Logger) *settings {
 		return t
 	}
 	return s
+}
+
+// quote gives the external form of an address for the log; the null sender
+// stays empty.
+func quote(address string) string {
+	if address == "" {
+		return ""
+	}
+	return addr.Quote(address)
 }
 
 // readTransport reads the parameters of one transport.
