@@ -182,9 +182,8 @@ func (s *session) authResponse(a *authentication) reply {
 	switch {
 	case ending == smtpwire.Partial:
 		a.login.Cancel()
-		r := say(500, "5.5.6", "SASL response limit exceeded")
-		r.hangup = smtpwire.SkipLine(s.wire.reader(), s.params.saslResponseLimit) != nil
-		return r
+		r := s.tooLong(response, s.params.saslResponseLimit)
+		return reply{code: 500, status: "5.5.6", text: "SASL response limit exceeded", hangup: r.hangup}
 	case response == "*":
 		a.login.Cancel()
 		s.log.Warning("%s: SASL %s authentication aborted", s.client.namaddr, a.mechanism)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"postroad/libmail/conf"
 	"postroad/libmail/proto"
@@ -257,8 +258,12 @@ func (s *session) wantCert() *reply {
 	if s.tls.peer.Present {
 		text = "Client certificate not trusted"
 	}
+	if s.params.tls.logLevel > 0 && s.tls.peer.Present {
+		s.log.Info("certificate verification failed for %s: %s", s.client.namaddr, s.tls.peer.Reason)
+	}
 	s.log.Info("NOQUEUE: abort: TLS from %s: %s", s.client.namaddr, text)
 	refusal := policyError(421, "4.7.1", "%s Error: %s", s.params.hostname, text)
+	refusal.forgiven = true // TLS itself works
 	if s.params.tls.wrapper {
 		return &refusal
 	}
@@ -282,10 +287,12 @@ func (s *session) closeTLS() {
 func (t *tlsState) receivedLines(asked bool) []string {
 	x := &t.session
 	lines := []string{"\t(using " + x.Text()}
-	for _, extra := range []string{x.KeyExchange + x.Signatures} {
-		if extra != "" {
-			lines = append(lines, "\t"+extra)
-		}
+	server, client, found := strings.Cut(x.KeyExchange+x.Signatures, " client-signature")
+	if server != "" {
+		lines = append(lines, "\t"+server)
+	}
+	if found {
+		lines = append(lines, "\t client-signature"+client)
 	}
 	lines[len(lines)-1] += ")"
 	switch {
