@@ -157,7 +157,7 @@ func (c *copying) envelopeRecord(arrived time.Time) func(record.Type, []byte) {
 func (c *copying) contentRecord() func(record.Type, []byte) {
 	first := true
 	return func(t record.Type, data []byte) {
-		if first && t != record.Padding {
+		if first {
 			first = false
 			if len(data) > 0 && (data[0] == ' ' || data[0] == '\t') {
 				c.out.Record(record.Text, nil)

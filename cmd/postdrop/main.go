@@ -30,7 +30,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"strings"
 	"syscall"
 	"time"
 
@@ -38,6 +37,7 @@ import (
 	"postroad/libmail/getopt"
 	"postroad/libmail/ipc"
 	"postroad/libmail/maillog"
+	"postroad/libmail/privs"
 	"postroad/libmail/proto"
 	"postroad/libmail/queue"
 	"postroad/libmail/server"
@@ -48,7 +48,7 @@ import (
 const pickupTime = 10 * time.Second
 
 func main() {
-	refuseRuntimeSettings()
+	privs.ShedRuntimeEnv("postdrop")
 	syscall.Umask(022)
 	// A write beyond the user's file size limit fails instead of killing us.
 	signal.Ignore(syscall.SIGPIPE, syscall.SIGXFSZ)
@@ -71,27 +71,6 @@ func main() {
 		log.Fatal("%v", err)
 	}
 	os.Exit(exitStatus(status))
-}
-
-// refuseRuntimeSettings runs the program anew when the environment of a
-// set-gid process holds settings of the Go runtime: they took force before
-// main, and they come from a user who has fewer rights.
-func refuseRuntimeSettings() {
-	if os.Getegid() == os.Getgid() && os.Geteuid() == os.Getuid() {
-		return
-	}
-	var clean []string
-	for _, e := range os.Environ() {
-		if !strings.HasPrefix(e, "GO") {
-			clean = append(clean, e)
-		}
-	}
-	if len(clean) == len(os.Environ()) {
-		return
-	}
-	err := syscall.Exec("/proc/self/exe", os.Args, clean)
-	fmt.Fprintf(os.Stderr, "postdrop: fatal: start without GO variables: %v\n", err)
-	os.Exit(1)
 }
 
 func parse(args []string) (configDir string, verbose int, err error) {

@@ -36,6 +36,7 @@ import (
 	"postroad/libmail/conf"
 	"postroad/libmail/getopt"
 	"postroad/libmail/maillog"
+	"postroad/libmail/privs"
 	"postroad/libmail/queue"
 	"postroad/libmail/server"
 )
@@ -96,6 +97,7 @@ func clip(s string) string {
 }
 
 func main() {
+	privs.ShedRuntimeEnv("postqueue")
 	syscall.Umask(022)
 	log := maillog.New("postqueue", maillog.Terminal(os.Stderr)).ExitStatus(exitUnavailable)
 	o, err := parse(os.Args[1:])

@@ -74,12 +74,12 @@ func main() {
 		log.Fatal("%v", err)
 	}
 	importEnv(c)
+	if err := os.Chdir(c.String("queue_directory")); err != nil {
+		log.Fatal("%v", err)
+	}
 	log = server.CommandLog(c, name).ExitStatus(exitTempFail)
 	o, err := parse(name, args, c, log)
 	if err != nil {
-		log.Fatal("%v", err)
-	}
-	if err := os.Chdir(c.String("queue_directory")); err != nil {
 		log.Fatal("%v", err)
 	}
 	if err := (&command{conf: c, log: log.Verbose(o.verbose), in: os.Stdin, out: os.Stdout}).run(o); err != nil {

@@ -81,6 +81,18 @@ func (l *Logger) Also(s Sink) *Logger {
 	return &a
 }
 
+// Tagged returns a Logger with another tag, for a program that logs in the
+// name of others.
+func (l *Logger) Tagged(tag string) *Logger {
+	t := *l
+	t.tag = tag
+	return &t
+}
+
+// Log writes a line of any level and does not end the program, whatever the
+// level is.
+func (l *Logger) Log(level Level, text string) { l.write(level, text) }
+
 // Tag is what stands before the process id.
 func (l *Logger) Tag() string { return l.tag }
 

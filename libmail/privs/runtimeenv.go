@@ -1,0 +1,32 @@
+package privs
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"syscall"
+)
+
+// ShedRuntimeEnv is the first call of a set-gid or set-uid command. When its
+// environment holds settings of the Go runtime (GODEBUG, GOTRACEBACK, ...) it
+// runs the program anew without them: they took force before main, and they
+// come from a user who has fewer rights. name is for the complaint when that
+// fails, which ends the program.
+func ShedRuntimeEnv(name string) {
+	if os.Getegid() == os.Getgid() && os.Geteuid() == os.Getuid() {
+		return
+	}
+	env := os.Environ()
+	clean := make([]string, 0, len(env))
+	for _, e := range env {
+		if !strings.HasPrefix(e, "GO") {
+			clean = append(clean, e)
+		}
+	}
+	if len(clean) == len(env) {
+		return
+	}
+	err := syscall.Exec("/proc/self/exe", os.Args, clean)
+	fmt.Fprintf(os.Stderr, "%s: fatal: start without GO variables: %v\n", name, err)
+	os.Exit(1)
+}
