@@ -24,7 +24,7 @@ var level = map[string]int{
 	"queue": 2, "mailbox": 2,
 	"proto":  3,
 	"server": 4,
-	"agent":  5, "makemap": 5,
+	"agent":  5, "login": 5, "makemap": 5,
 	"mailtest": 6,
 }
 
@@ -194,7 +194,7 @@ func TestFilesAndFunctionsStaySmall(t *testing.T) {
 // rfcLoose finds every mention of an RFC, rfcTag the one form that is allowed
 // beside a bare number.
 var (
-	rfcLoose = regexp.MustCompile(`(?i)\brfc[ -]?\d{3,5}`)
+	rfcLoose = regexp.MustCompile(`(?i)\brfc[ -]?\d{3,5}\b[^;"]`) // not the address type "rfc822;"
 	rfcTag   = regexp.MustCompile(`\bRFC \d{3,5}\b`)
 )
 
