@@ -37,19 +37,21 @@ lint:       ## gofmt and go vet
 
 SBIN    = $(DESTDIR)$(PREFIX)/sbin
 LIBEXEC = $(DESTDIR)$(PREFIX)/libexec/postroad
+SHIPPED = $(DESTDIR)$(PREFIX)/share/postroad/etc
 COMMANDS = $(notdir $(wildcard cmd/*))
 
 install: build  ## into DESTDIR and PREFIX; an existing configuration stays as it is
-	install -d $(SBIN) $(LIBEXEC) $(DESTDIR)/etc/postfix
+	install -d $(SBIN) $(LIBEXEC) $(SHIPPED) $(DESTDIR)/etc/postfix
 	for f in $(BUILD)/*; do \
 		case " $(COMMANDS) mailq newaliases postfix " in \
 		*" $${f##*/} "*) cp -P $$f $(SBIN)/ ;; \
 		*) cp -P $$f $(LIBEXEC)/ ;; esac; done
+	install -m 644 etc/* $(SHIPPED)/
 	for f in etc/*; do \
 		test -e $(DESTDIR)/etc/postfix/$${f##*/} || install -m 644 $$f $(DESTDIR)/etc/postfix/; done
 
 uninstall:  ## what install put there, but for the configuration
-	rm -rf $(LIBEXEC)
+	rm -rf $(LIBEXEC) $(DESTDIR)$(PREFIX)/share/postroad
 	for f in $(COMMANDS) mailq newaliases postfix; do rm -f $(SBIN)/$$f; done
 
 clean:      ## remove build/

@@ -63,7 +63,7 @@ func (s *system) execute(args []string) error {
 	rest, err := getopt.Parse(args, "c:Dv", func(option byte, value string) error {
 		switch option {
 		case 'c':
-			dir = value
+			dir, s.configDir = value, value
 		case 'v':
 			s.verbose++
 		}

@@ -21,10 +21,11 @@ import (
 
 // A system is the mail system that a configuration describes.
 type system struct {
-	program string // the name we were called by
-	root    bool   // rights are separated by accounts
-	out     io.Writer
-	verbose int
+	program   string // the name we were called by
+	configDir string // -c, or ""
+	root      bool   // rights are separated by accounts
+	out       io.Writer
+	verbose   int
 
 	conf     *conf.Config
 	log      *maillog.Logger
