@@ -164,7 +164,8 @@ func (in *instance) cleanup() {
 		in.until("the programs are gone", func() bool { return len(in.pids("")) == 0 })
 	}
 	if in.t.Failed() {
-		in.t.Logf("log:\n%s", in.log())
+		old, _ := os.ReadFile(in.path("maillog.1"))
+		in.t.Logf("log:\n%s%s", old, in.log())
 	}
 	os.RemoveAll(in.dir)
 }

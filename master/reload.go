@@ -100,9 +100,13 @@ func (m *master) change(s *service, cs conf.Service) {
 	wakeup := s.Wakeup
 	s.Service = cs
 	if c := s.current; c != nil {
-		if same && c.ready {
+		switch {
+		case same && c.ready:
 			c.send(server.WordReload)
-		} else {
+		case s.Type == "unix-dgram": // drained when the next one is ready
+			s.retire(c)
+			s.want()
+		default:
 			c.send(server.WordDrain)
 			s.retire(c)
 			if s.resident {

@@ -90,6 +90,7 @@ func TestReload(t *testing.T) {
 	in := newInstance(t, addr+" inet n - n - - probe inet", inPlace+" inet n - n - - probe reloads")
 	in.start()
 	before, kept := dial(t, addr), dial(t, inPlace)
+	in.logged("service " + inPlace + " runs with") // master knows that it is ready
 	third := freePort(t)
 	in.main("mail_name = Changed")
 	in.master(addr+" inet n - n - - probe inet", inPlace+" inet n - n - - probe reloads", third+" inet n - n - - probe inet")
@@ -412,9 +413,11 @@ func TestTheLogIsRotated(t *testing.T) {
 		_, err := os.Stat(in.path("maillog"))
 		return err == nil
 	})
-	in.logged(fmt.Sprintf("line %d.", n))
-	old, err := os.ReadFile(in.path("maillog.1"))
-	in.must(err)
+	var old []byte
+	in.until("the last line", func() bool {
+		old, _ = os.ReadFile(in.path("maillog.1"))
+		return strings.Contains(string(old)+in.log(), fmt.Sprintf("line %d.", n))
+	})
 	for i := 1; i <= n; i++ {
 		if text := fmt.Sprintf("line %d.", i); strings.Count(string(old)+in.log(), text) != 1 {
 			t.Errorf("%s is not there once", text)

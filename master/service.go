@@ -70,8 +70,10 @@ func (s *service) arm() {
 
 // succeeds reports whether the program has to wait for its predecessor: with
 // a maxproc of 1 there are no two processes, as each may own a file or the
-// queue.
-func (s *service) succeeds() bool { return s.MaxProc == 1 && len(s.old) > 0 }
+// queue. For datagrams, which do not wait long, there are two for a moment.
+func (s *service) succeeds() bool {
+	return s.MaxProc == 1 && len(s.old) > 0 && s.Type != "unix-dgram"
+}
 
 // want starts the program as soon as that is allowed, client or not.
 func (s *service) want() {
@@ -219,6 +221,11 @@ func (s *service) isReady(c *child, rest string) {
 	}
 	if s.current != c {
 		return
+	}
+	for o := range s.old {
+		if !o.told {
+			o.send(server.WordDrain) // a datagram service's; now that there is another
+		}
 	}
 	if s.wakeDue {
 		s.wakeDue = false

@@ -228,9 +228,10 @@ func (r *running) read(s *socket) {
 	defer r.accepting.Done()
 	buf := make([]byte, maxDatagram)
 	for {
-		if s.wait() != nil || r.leaving.Load() || r.changed() {
+		if s.wait() != nil || r.leaving.Load() {
 			return
 		}
+		r.changed() // the next process is on its way; we serve until it is there
 		n, err := s.file.Read(buf)
 		if err != nil && !errors.Is(err, io.EOF) {
 			if r.leaving.Load() {

@@ -17,7 +17,9 @@ import (
 //	ready [resident] [sandbox TEXT]   it takes clients now; what was enforced
 //	full N                            all N sessions are in use
 //	leaving                           it takes no new clients, and will end
-//	restarting                        the same; a new process is wanted now
+//	restarting                        the same; a new process is wanted now. Of a
+//	                                  datagram service: it takes what comes until
+//	                                  the new process is ready and it is drained
 //
 //	master to process
 //	wake                              the wakeup timer fired

@@ -141,7 +141,7 @@ func (r *running) loop() {
 	signal.Ignore(syscall.SIGHUP, syscall.SIGPIPE)
 
 	idle := time.NewTimer(r.maxIdle)
-	trim := time.After(r.memory.Wait())
+	trim, restarting := time.After(r.memory.Wait()), r.restarting
 	for {
 		select {
 		case word := <-messages:
@@ -151,7 +151,14 @@ func (r *running) loop() {
 		case <-signals:
 			r.finish(WordLeaving, stopTime, messages, signals)
 			return
-		case <-r.restarting:
+		case <-restarting:
+			if r.env.Type == "unix-dgram" {
+				// Datagrams do not wait long: serve until master says that
+				// the next process does.
+				_ = r.control.Send(WordRestarting, "") // an error: master is gone, see listen
+				restarting = nil
+				continue
+			}
 			r.finish(WordRestarting, 0, messages, signals)
 			return
 		case <-r.empty:
@@ -209,6 +216,10 @@ func (r *running) obey(word string, messages <-chan string, signals <-chan os.Si
 		go r.wake()
 	case WordReload:
 		if r.reload() {
+			return false
+		}
+		if r.env.Type == "unix-dgram" {
+			r.restart("")
 			return false
 		}
 		r.finish(WordLeaving, 0, messages, signals)
@@ -272,8 +283,12 @@ func (r *running) changed() bool {
 // standardInput serves one session on standard input and output (-S).
 func (r *running) standardInput() {
 	var c net.Conn = stdio{}
-	if s, err := net.FileConn(os.Stdin); err == nil {
-		c = s // a socket, as from inetd
+	// A socket, as from inetd, is a connection of its own. Anything else must
+	// not be tried as one: that would make it non-blocking for others too.
+	if _, err := syscall.GetsockoptInt(0, syscall.SOL_SOCKET, syscall.SO_TYPE); err == nil {
+		if s, err := net.FileConn(os.Stdin); err == nil {
+			c = s
+		}
 	}
 	r.slots.add()
 	r.session(c)
