@@ -471,3 +471,15 @@ func TestStandardInput(t *testing.T) {
 		t.Error("without -S and master a program does not run")
 	}
 }
+
+// TestCommandsOfAProgramGetNoSignalsIgnored: a command that is piped to
+// another relies on SIGPIPE.
+func TestCommandsOfAProgramGetNoSignalsIgnored(t *testing.T) {
+	addr := freePort(t)
+	in := newInstance(t, addr+" inet n n n - - probe inet") // no sandbox: it may run commands
+	in.start()
+	const none = "0000000000000000"
+	if got := dial(t, addr).ask("signals"); got != "250 SigBlk:"+none+"SigIgn:"+none+" <nil>" {
+		t.Errorf("got %q", got)
+	}
+}

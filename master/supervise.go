@@ -149,7 +149,9 @@ func (m *master) run(exitAfter time.Duration) {
 	signals, ended := make(chan os.Signal, 8), make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGHUP)
 	signal.Notify(ended, syscall.SIGCHLD)
-	signal.Ignore(syscall.SIGPIPE)
+	// Received and forgotten: what is ignored would be ignored by our programs
+	// and their commands, too.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	go m.watch.run()
 	m.openLog(m.conf)
 	for _, s := range m.services {

@@ -60,7 +60,7 @@ func (s Sandbox) Enforce() (string, error) {
 		return "", fmt.Errorf("sandbox: not dumpable: %w", err)
 	}
 	if s.FileSize > 0 {
-		signal.Ignore(syscall.SIGXFSZ) // the write's error tells
+		signal.Notify(make(chan os.Signal, 1), syscall.SIGXFSZ) // the write's error tells
 		lim := &syscall.Rlimit{Cur: uint64(s.FileSize), Max: uint64(s.FileSize)}
 		if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, lim); err != nil {
 			return "", fmt.Errorf("sandbox: limit file size: %w", err)

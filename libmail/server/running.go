@@ -85,8 +85,6 @@ func newRunning(p Program, env *Env, o options) (*running, error) {
 		default:
 		}
 	}
-	syscall.CloseOnExec(flowReadFD)
-	syscall.CloseOnExec(flowWriteFD)
 	return r, nil
 }
 
@@ -138,7 +136,9 @@ func (r *running) loop() {
 	go r.listen(messages)
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
-	signal.Ignore(syscall.SIGHUP, syscall.SIGPIPE)
+	// Received and forgotten: what is ignored would be ignored by the commands
+	// that we start, too.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP, syscall.SIGPIPE)
 
 	idle := time.NewTimer(r.maxIdle)
 	trim, restarting := time.After(r.memory.Wait()), r.restarting

@@ -16,10 +16,13 @@ package server
 import (
 	"context"
 	"fmt"
+	"math"
 	"os"
 	"runtime/debug"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"postroad/libmail/conf"
 	"postroad/libmail/maillog"
@@ -142,6 +145,9 @@ func Run(p Program) {
 		fmt.Fprintf(os.Stderr, "%s: fatal: %v\n", p.Name, err)
 		os.Exit(1)
 	}
+	// Nothing that master gave us goes to a command of ours. An error means an
+	// old kernel; the commands' starter tries again.
+	_ = unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC)
 	tuneMemory()
 	env, err := prepare(p, o)
 	if err != nil {
