@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 	"sync"
@@ -52,7 +53,8 @@ type bdb struct {
 	magic uint32
 
 	mu    sync.Mutex
-	f     *os.File
+	f     *os.File    // for the lock
+	r     io.ReaderAt // the same file
 	null  nullRule
 	raw   bool      // walk keeps the NUL at the end of keys and values
 	read  time.Time // change time of the file when meta was read
@@ -84,7 +86,7 @@ func openBtree(t *front, name string) (contents, error) { return openBDB(t, name
 func openBDB(t *front, name string, magic uint32) (contents, error) {
 	path := name + ".db"
 	return openWatched(t, "open database", path, func(f *os.File) (fileContents, error) {
-		b := &bdb{name: path, magic: magic, f: f}
+		b := &bdb{name: path, magic: magic, f: f, r: f}
 		err := b.lock()
 		if err == nil {
 			err = b.readMeta()
@@ -133,13 +135,22 @@ func (b *bdb) readMeta() error {
 	if err != nil {
 		return err
 	}
+	if err := b.readHead(fi.Size()); err != nil {
+		return err
+	}
+	b.read = fi.ModTime()
+	return nil
+}
+
+// readHead reads the head of page 0 in a file of that size.
+func (b *bdb) readHead(size int64) error {
 	head := make([]byte, 512)
-	if _, err := b.f.ReadAt(head, 0); err != nil {
+	if _, err := b.r.ReadAt(head, 0); err != nil {
 		return errors.New("file is not a Berkeley DB")
 	}
 	for _, b.order = range []binary.ByteOrder{binary.LittleEndian, binary.BigEndian} {
 		if b.order.Uint32(head[12:]) == b.magic {
-			return b.parseMeta(head, fi)
+			return b.parseMeta(head, size)
 		}
 	}
 	le := binary.LittleEndian.Uint32(head[12:])
@@ -149,7 +160,7 @@ func (b *bdb) readMeta() error {
 	return errors.New("file is not a Berkeley DB")
 }
 
-func (b *bdb) parseMeta(head []byte, fi os.FileInfo) error {
+func (b *bdb) parseMeta(head []byte, size int64) error {
 	u32 := func(at int) uint32 { return b.order.Uint32(head[at:]) }
 	version, kind := u32(16), head[25]
 	b.size = int(u32(20))
@@ -162,7 +173,7 @@ func (b *bdb) parseMeta(head []byte, fi os.FileInfo) error {
 	case head[24] != 0 || head[26]&1 != 0:
 		return errors.New("encrypted or checksummed Berkeley DB is not supported")
 	}
-	b.pages = uint32(min(fi.Size()/int64(b.size), 1<<32-1))
+	b.pages = uint32(min(size/int64(b.size), 1<<32-1))
 	b.last = u32(32)
 	b.meta.root = u32(88)
 	if b.magic == hashMagic {
@@ -173,12 +184,13 @@ func (b *bdb) parseMeta(head []byte, fi os.FileInfo) error {
 		if u32(92) != hashBytes(hashCheck) {
 			return errors.New("unknown hash function")
 		}
-		if b.meta.maxBucket > b.last || b.last > maxBlank+b.pages {
+		m := &b.meta
+		if m.lowMask > m.maxBucket || m.maxBucket > m.highMask || m.maxBucket >= 1<<31 ||
+			m.maxBucket > b.last || uint64(b.last) > maxBlank+uint64(b.pages) {
 			return errDamaged
 		}
 	}
 	b.buf = make([]byte, b.size)
-	b.read = fi.ModTime()
 	return nil
 }
 
@@ -239,6 +251,11 @@ func (b *bdb) walk(fn func(key, value string) error) error {
 		return fmt.Errorf("error seeking %s: %w", b.name, err)
 	}
 	defer b.unlock()
+	return b.each(fn)
+}
+
+// each lists all pairs.
+func (b *bdb) each(fn func(key, value string) error) error {
 	if b.magic == hashMagic {
 		return b.walkHash(fn)
 	}
@@ -282,7 +299,7 @@ func (b *bdb) readPage(n uint32, into []byte) error {
 	if n == 0 || n >= b.pages {
 		return errDamaged
 	}
-	if _, err := b.f.ReadAt(into, int64(n)*int64(b.size)); err != nil {
+	if _, err := b.r.ReadAt(into, int64(n)*int64(b.size)); err != nil {
 		return err
 	}
 	if b.order.Uint32(into[8:]) != n {

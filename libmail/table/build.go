@@ -156,7 +156,7 @@ func (b *Builder) load() error {
 	if strings.HasPrefix(b.name, "btree:") {
 		magic = btreeMagic
 	}
-	db := &bdb{name: b.path, magic: magic, f: b.old}
+	db := &bdb{name: b.path, magic: magic, f: b.old, r: b.old, raw: true}
 	if err := db.readMeta(); err != nil {
 		return fmt.Errorf("open database %s: %w", b.path, err)
 	}
@@ -170,11 +170,7 @@ func (b *Builder) load() error {
 		b.put(cutNull(key), cutNull(value))
 		return nil
 	}
-	db.raw = true
-	if magic == hashMagic {
-		return db.walkHash(take)
-	}
-	return db.walkTree(take)
+	return db.each(take)
 }
 
 func (b *Builder) put(key, value string) {

@@ -20,7 +20,8 @@ import (
 // it up to the first that is empty.
 type cdb struct {
 	name     string
-	f        *os.File
+	r        io.ReaderAt
+	shut     func() error // closes the file
 	size     int64
 	pointers [256][2]uint32
 
@@ -43,8 +44,12 @@ func cdbHash(key string) uint32 {
 func openCDB(t *front, name string) (contents, error) {
 	path := name + ".cdb"
 	return openWatched(t, "open database", path, func(f *os.File) (fileContents, error) {
-		c := &cdb{name: path, f: f}
-		if err := c.readHead(); err != nil {
+		c := &cdb{name: path, r: f, shut: f.Close}
+		fi, err := f.Stat()
+		if err == nil {
+			err = c.readHead(fi.Size())
+		}
+		if err != nil {
 			return nil, fmt.Errorf("open database %s: %w", path, err)
 		}
 		warnOlder(t, path, name)
@@ -52,14 +57,11 @@ func openCDB(t *front, name string) (contents, error) {
 	})
 }
 
-func (c *cdb) readHead() error {
-	fi, err := c.f.Stat()
-	if err != nil {
-		return err
-	}
-	c.size = fi.Size()
+// readHead reads the pointers of a file of that size.
+func (c *cdb) readHead(size int64) error {
+	c.size = size
 	var head [cdbHead]byte
-	if _, err := c.f.ReadAt(head[:], 0); err != nil {
+	if _, err := c.r.ReadAt(head[:], 0); err != nil {
 		return errors.New("file is not a cdb")
 	}
 	for i := range c.pointers {
@@ -98,7 +100,7 @@ func (c *cdb) find(key string) (string, bool, error) {
 	slot := h / 256 % n
 	var b [8]byte
 	for range n {
-		if _, err := c.f.ReadAt(b[:], int64(at)+8*int64(slot)); err != nil {
+		if _, err := c.r.ReadAt(b[:], int64(at)+8*int64(slot)); err != nil {
 			return "", false, err
 		}
 		pos := le.Uint32(b[4:])
@@ -122,7 +124,7 @@ func (c *cdb) find(key string) (string, bool, error) {
 // not read.
 func (c *cdb) record(pos int64, want int) (key, value string, end int64, err error) {
 	var b [8]byte
-	if _, err := c.f.ReadAt(b[:], pos); err != nil {
+	if _, err := c.r.ReadAt(b[:], pos); err != nil {
 		return "", "", 0, err
 	}
 	k, v := int64(le.Uint32(b[:])), int64(le.Uint32(b[4:]))
@@ -134,7 +136,7 @@ func (c *cdb) record(pos int64, want int) (key, value string, end int64, err err
 		return "", "", end, nil
 	}
 	text := make([]byte, k+v)
-	if _, err := c.f.ReadAt(text, pos+8); err != nil && !(errors.Is(err, io.EOF) && k+v == 0) {
+	if _, err := c.r.ReadAt(text, pos+8); err != nil && !(errors.Is(err, io.EOF) && k+v == 0) {
 		return "", "", 0, err
 	}
 	return string(text[:k]), string(text[k:]), end, nil
@@ -161,7 +163,7 @@ func (c *cdb) walk(fn func(key, value string) error) error {
 	return nil
 }
 
-func (c *cdb) close() error { return c.f.Close() }
+func (c *cdb) close() error { return c.shut() }
 
 // cdbMaker writes cdb files.
 type cdbMaker struct{}
