@@ -127,6 +127,7 @@ func NewSuite(t testing.TB) *Suite {
 	for _, u := range []string{"alice", "bob"} {
 		s.AddUser(u)
 	}
+	s.append("clock", "0\n") // before the programs look for it
 	s.give(dir)
 	return s
 }
