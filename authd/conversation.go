@@ -304,8 +304,12 @@ func (c *client) user(f []string) error {
 		return c.say("FAIL\t" + escape(id) + "\treason=temporary failure")
 	}
 	line := "USER\t" + escape(id) + "\t" + escape(who.Name)
-	if who.UID > 0 {
-		line += fmt.Sprintf("\tuid=%d\tgid=%d", who.UID, who.GID)
+	uid, gid := who.UID, who.GID
+	if uid == 0 && c.a.owner != nil {
+		uid, gid = c.a.owner.UID, c.a.owner.GID
+	}
+	if uid > 0 {
+		line += fmt.Sprintf("\tuid=%d\tgid=%d", uid, gid)
 	}
 	if who.Home != "" {
 		line += "\thome=" + escape(who.Home) + "\tmail=" + escape(location(c.a.location, who.Home))

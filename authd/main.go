@@ -30,13 +30,14 @@
 //
 // # Parameters
 //
-// account_file, auth_default_domain, auth_failure_delay, auth_mechanisms,
+// account_file, account_user, auth_default_domain, auth_failure_delay, auth_mechanisms,
 // auth_sources, auth_success_cache_time, auth_ticket_key_file, mail_location.
 package main
 
 import (
 	"context"
 	"fmt"
+	"os"
 	"strings"
 	"time"
 
@@ -80,7 +81,8 @@ type authd struct {
 	sources []source
 	checks  *checks
 	tickets *ticket.Key
-	secret  []byte // for salts of users who don't exist
+	secret  []byte      // for salts of users who don't exist
+	owner   *privs.User // of mail whose user has no uid; nil: there is none
 }
 
 // open finds the sources and the key for tickets.
@@ -105,9 +107,25 @@ func (a *authd) open(env *server.Env) error {
 	if a.tickets, err = ticket.Open(env.Conf.String("auth_ticket_key_file")); err != nil {
 		return err
 	}
+	a.findOwner()
 	a.secret = a.tickets.Derive("salts of users who do not exist")
 	a.checks = newChecks(a.sources, a.cacheTime, a.delay)
 	return nil
+}
+
+// findOwner finds whose mail it is when a user has no uid: account_user's, or
+// ours where all accounts are one.
+func (a *authd) findOwner() {
+	if os.Geteuid() != 0 {
+		a.owner = &privs.User{UID: os.Geteuid(), GID: os.Getegid()}
+		return
+	}
+	u, err := privs.LookupUser(a.env.Conf.String("account_user"))
+	if err != nil { // no harm unless a user needs it, and then the one who asks complains
+		a.env.Log.Debug("account_user: %v", err)
+		return
+	}
+	a.owner = u
 }
 
 func (a *authd) start(env *server.Env) (server.Service, error) {

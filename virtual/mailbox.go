@@ -90,10 +90,11 @@ func (v *virtual) join(path string) (string, error) {
 			return "", fmt.Errorf("path %q leads out of virtual_mailbox_base", path)
 		}
 	}
-	if v.base == "" {
+	base := strings.TrimRight(v.base, "/")
+	if v.base == "" || strings.HasPrefix(path, base+"/") && base != "" { // userdb: says the whole path
 		return path, nil
 	}
-	return strings.TrimRight(v.base, "/") + "/" + strings.TrimLeft(path, "/"), nil
+	return base + "/" + strings.TrimLeft(path, "/"), nil
 }
 
 // lookup finds an address: with extension, without, and its @domain. A table

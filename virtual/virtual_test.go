@@ -15,7 +15,7 @@ import (
 
 func TestFind(t *testing.T) {
 	boxes := filepath.Join(t.TempDir(), "vmailbox")
-	text := "alice@example.com example.com/alice/\n@catch.example.com catch/\nout@example.com ../etc/x\nroot@example.com r/\n"
+	text := "alice@example.com example.com/alice/\n@catch.example.com catch/\nout@example.com ../etc/x\nwhole@example.com /var/mail/vhosts/w/\nroot@example.com r/\n"
 	if err := os.WriteFile(boxes, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -36,6 +36,7 @@ func TestFind(t *testing.T) {
 		{rule: "an address has its path", address: "alice@example.com", path: "/var/mail/vhosts/example.com/alice/", uid: 5000},
 		{rule: "an extension is left out", address: "alice+x@example.com", path: "/var/mail/vhosts/example.com/alice/", uid: 5000},
 		{rule: "a domain may catch all", address: "any@catch.example.com", path: "/var/mail/vhosts/catch/", uid: 5001},
+		{rule: "a path that is below the base already stays", address: "whole@example.com", path: "/var/mail/vhosts/w/", uid: 5000},
 		{rule: "an unknown address fails", address: "nobody@example.com", status: "5.1.1"},
 		{rule: "a path out of the base waits", address: "out@example.com", status: "4.3.5"},
 		{rule: "a uid below the minimum waits", address: "root@example.com", status: "4.3.5"},

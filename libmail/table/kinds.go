@@ -18,6 +18,7 @@ func init() { // in init, because pipemap and others open tables themselves
 		"hash":      {open: openHash, ext: ".db", build: buildHash},
 		"btree":     {open: openBtree, ext: ".db", build: buildBtree},
 		"cdb":       {open: openCDB, ext: ".cdb", build: buildCDB},
+		"lmdb":      {open: openLMDB},
 		"texthash":  {open: openText},
 		"inline":    {open: openInline},
 		"internal":  {open: openInternal},
@@ -35,6 +36,10 @@ func init() { // in init, because pipemap and others open tables themselves
 		"tcp":       {open: openTCP, pattern: true},
 		"socketmap": {open: openSocketmap, pattern: true},
 		"proxy":     {open: openProxy},
+
+		"userdb":     {open: openUserdb(userMailbox)},
+		"userdb-uid": {open: openUserdb(userNumber("uid"))},
+		"userdb-gid": {open: openUserdb(userNumber("gid"))},
 	}
 }
 

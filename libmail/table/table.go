@@ -7,6 +7,7 @@
 //	inline static internal environ unix fail randmap
 //	pipemap unionmap debug   tables made of tables
 //	tcp socketmap proxy      a server answers
+//	userdb userdb-uid userdb-gid   authd answers: mailbox, uid, gid of a user
 //
 // A table that cannot be opened or read answers every lookup with an error:
 // the caller defers. It never answers "not found". Tables that stand in files
