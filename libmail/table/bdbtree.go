@@ -1,6 +1,9 @@
 package table
 
-import "sort"
+import (
+	"sort"
+	"strings"
+)
 
 // findTree looks a stored key up in a btree file.
 func (b *bdb) findTree(key string) (value string, found bool, err error) {
@@ -33,11 +36,11 @@ func (b *bdb) child(p bdbPage, key string) (uint32, error) {
 	}
 	var failed error
 	i := 1 + sort.Search(n-1, func(i int) bool {
-		have, err := b.internalKey(p, i+1)
+		order, err := b.compareInternal(p, i+1, key)
 		if err != nil {
 			failed = err
 		}
-		return have > key
+		return order > 0
 	})
 	off := p.offset(i - 1)
 	if failed != nil || off+12 > b.size {
@@ -46,27 +49,39 @@ func (b *bdb) child(p bdbPage, key string) (uint32, error) {
 	return b.order.Uint32(p.b[off+4:]), nil
 }
 
-// internalKey is the key of an entry of an internal page:
+// compareInternal compares the key of an entry of an internal page with key:
 // length[2] type[1] - pgno records data.
-func (b *bdb) internalKey(p bdbPage, i int) (string, error) {
+func (b *bdb) compareInternal(p bdbPage, i int, key string) (int, error) {
 	off := p.offset(i)
 	if off+12 > b.size {
-		return "", errDamaged
+		return 0, errDamaged
 	}
 	n := int(b.order.Uint16(p.b[off:]))
 	if off+12+n > b.size {
-		return "", errDamaged
+		return 0, errDamaged
 	}
 	data := p.b[off+12 : off+12+n]
 	switch p.b[off+2] &^ itemDeleted {
 	case itemData:
-		return string(data), nil
+		return compare(data, key), nil
 	case itemOffPage:
 		if len(data) >= 12 {
-			return b.overflow(b.order.Uint32(data[4:]), b.order.Uint32(data[8:]))
+			have, err := b.overflow(b.order.Uint32(data[4:]), b.order.Uint32(data[8:]))
+			return strings.Compare(have, key), err
 		}
 	}
-	return "", errDamaged
+	return 0, errDamaged
+}
+
+// compare is strings.Compare without making a string.
+func compare(have []byte, key string) int {
+	switch {
+	case string(have) < key:
+		return -1
+	case string(have) > key:
+		return 1
+	}
+	return 0
 }
 
 // findLeaf looks a key up in a leaf page, whose entries are key and value in
@@ -75,21 +90,33 @@ func (b *bdb) findLeaf(p bdbPage, key string) (string, bool, error) {
 	n := p.entries() / 2
 	var failed error
 	i := sort.Search(n, func(i int) bool {
-		have, err := b.leafItem(p, 2*i)
+		order, err := b.compareLeaf(p, 2*i, key)
 		if err != nil {
 			failed = err
 		}
-		return have >= key
+		return order >= 0
 	})
 	if failed != nil || i == n {
 		return "", false, failed
 	}
-	have, err := b.leafItem(p, 2*i)
-	if err != nil || have != key || b.deleted(p, 2*i+1) {
+	order, err := b.compareLeaf(p, 2*i, key)
+	if err != nil || order != 0 || b.deleted(p, 2*i+1) {
 		return "", false, err
 	}
 	value, err := b.leafItem(p, 2*i+1)
 	return value, err == nil, err
+}
+
+// compareLeaf compares an item with key.
+func (b *bdb) compareLeaf(p bdbPage, i int, key string) (int, error) {
+	off := p.offset(i)
+	if off+3 <= b.size && p.b[off+2]&^itemDeleted == itemData {
+		if n := int(b.order.Uint16(p.b[off:])); off+3+n <= b.size {
+			return compare(p.b[off+3:off+3+n], key), nil
+		}
+	}
+	have, err := b.leafItem(p, i)
+	return strings.Compare(have, key), err
 }
 
 func (b *bdb) deleted(p bdbPage, i int) bool {

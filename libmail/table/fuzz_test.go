@@ -75,6 +75,31 @@ func FuzzCDB(f *testing.F) {
 	})
 }
 
+func FuzzLMDB(f *testing.F) {
+	// A page size of 512, two meta pages and a leaf with one entry.
+	file := make([]byte, 3*512)
+	for i := range 2 {
+		m := file[512*i+lmdbHeader:]
+		le.PutUint32(m, lmdbMagic)
+		le.PutUint32(m[4:], lmdbVersion)
+		le.PutUint32(m[24:], 512)
+		le.PutUint64(m[72+40:], 2)
+		le.PutUint64(m[128:], uint64(i))
+	}
+	leaf := file[1024:]
+	for at, v := range map[int]uint16{0: 2, 10: lmdbLeaf, 12: lmdbHeader + 2, lmdbHeader: 400, 400: 1, 406: 1} {
+		le.PutUint16(leaf[at:], v)
+	}
+	copy(leaf[408:], "kv")
+	f.Add(file)
+	f.Fuzz(func(t *testing.T, data []byte) {
+		l := &lmdb{name: "fuzz", r: bytes.NewReader(data), size: int64(len(data))}
+		if err := l.begin(); err == nil {
+			survive(t, l.find, l.each)
+		}
+	})
+}
+
 func FuzzCIDR(f *testing.F) {
 	for _, seed := range []string{"10.0.0.0/8 x", "!10.0.0.1 x", "[::1]/128 x", "if 10.0.0.0/8\n10.1.0.0/16 y\nendif", "10.0.0.0/33 x", "[1 x", "endif"} {
 		f.Add(seed, "10.1.2.3")

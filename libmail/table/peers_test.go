@@ -132,6 +132,49 @@ func TestPostfixAndWeReadEachOthersFiles(t *testing.T) {
 	}
 }
 
+func TestWeReadPostfixLMDB(t *testing.T) {
+	run := postmap(t)
+	for _, n := range []int{0, 1, 3000} {
+		name := filepath.Join(t.TempDir(), "t")
+		source, keys := manyKeys(n)
+		var lines []string
+		for _, line := range strings.Split(source, "\n") { // LMDB's keys end at 511 bytes
+			if key, _, _ := strings.Cut(line, " "); len(key) < 500 {
+				lines = append(lines, line)
+			}
+		}
+		if err := os.WriteFile(name, []byte(strings.Join(lines, "\n")), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := run("", "lmdb:"+name); err != nil {
+			t.Skip("Postfix without LMDB")
+		}
+		want, _ := run("", "-s", "lmdb:"+name)
+		tab, err := table.Open("lmdb:"+name, table.Options{MustOpen: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer tab.Close()
+		var b strings.Builder
+		if err := table.Walk(tab, func(k, v string) error { fmt.Fprintf(&b, "%s\t%s\n", k, v); return nil }); err != nil {
+			t.Fatal(err)
+		}
+		if b.String() != want {
+			t.Errorf("of %d: listings differ", n)
+		}
+		want, _ = run(strings.Join(keys, "\n")+"\n", "-q", "-", "lmdb:"+name)
+		if got := ask(t, "lmdb:"+name, keys, table.Options{}); got != want {
+			t.Errorf("of %d: answers differ", n)
+		}
+		if _, err := run("added value\n", "-i", "lmdb:"+name); err != nil {
+			t.Fatal(err)
+		}
+		if v, found, err := tab.Lookup("added"); v != "value" || !found || err != nil {
+			t.Errorf("of %d: added: %q %v %v", n, v, found, err)
+		}
+	}
+}
+
 var patterns = []string{
 	`/^(.*)@(.*)$/ user=$1 domain=$2`,
 	`/^([a-z]+)\+([a-z]*)@/ base=$1 ext=$2`,
