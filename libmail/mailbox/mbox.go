@@ -8,11 +8,14 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"postroad/libmail/privs"
 )
 
 // A Lock is a way to lock an mbox against other programs
@@ -61,7 +64,7 @@ func AppendMbox(path string, o Mbox, m Message) (err error) {
 		return err
 	}
 	defer unlock()
-	f, made, err := openMbox(path)
+	f, err := openSafely(path)
 	if err != nil {
 		return fmt.Errorf("open mailbox: %w", err)
 	}
@@ -80,7 +83,21 @@ func AppendMbox(path string, o Mbox, m Message) (err error) {
 	if err := lockFile(f, o); err != nil {
 		return err
 	}
-	return appendMbox(f, path, made, o, m)
+	return appendMbox(f, path, o, m)
+}
+
+// openSafely opens the file where others may write to its directory: neither
+// links nor renames lead it elsewhere. A device is opened as it is.
+func openSafely(path string) (*os.File, error) {
+	if st, err := os.Stat(path); err == nil && st.Mode()&fs.ModeCharDevice != 0 {
+		f, _, err := openMbox(path)
+		return f, err
+	}
+	f, err := privs.SafeOpen(dirOf(path), filepath.Base(path), os.O_RDWR|os.O_APPEND|os.O_CREATE, 0o600, privs.Demand{Owner: -1})
+	if errors.Is(err, privs.ErrUnsafe) {
+		err = fmt.Errorf("%w: %w", ErrUnsafe, err)
+	}
+	return f, err
 }
 
 // openMbox opens the file for appending; made is true when it was missing.
@@ -121,7 +138,7 @@ func checkMbox(f *os.File, path string) (fs.FileInfo, error) {
 }
 
 // appendMbox writes at the end of the locked file, or restores it.
-func appendMbox(f *os.File, path string, made bool, o Mbox, m Message) error {
+func appendMbox(f *os.File, path string, o Mbox, m Message) error {
 	st, err := f.Stat()
 	if err != nil {
 		return err
@@ -138,7 +155,7 @@ func appendMbox(f *os.File, path string, made bool, o Mbox, m Message) error {
 	if err == nil {
 		err = f.Sync()
 	}
-	if err == nil && made {
+	if err == nil && old == 0 { // the name may be new
 		err = syncDir(dirOf(path))
 	}
 	if err == nil {
