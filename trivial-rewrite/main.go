@@ -30,6 +30,8 @@
 //	           relocated_maps, relocated_prefix_enable,
 //	           recipient_delimiter, and address_verify_ in front of the
 //	           transports, relayhost and tables
+//	tables     socketmap_max_reply_size, socketmap_max_query_size,
+//	           proxymap_service_name
 package main
 
 import (

@@ -59,7 +59,8 @@ var (
 // only be opened by a new process.
 func newService(c *conf.Config, log table.Logger, stale func(table string)) (*service, error) {
 	s := &service{params: newParams(c), log: log}
-	o := table.Options{UTF8: s.utf8, Log: log, Delimiters: s.delimiters, Stale: stale}
+	o := table.Options{UTF8: s.utf8, Log: log, Delimiters: s.delimiters, Stale: stale, Proxy: proto.TableProxy(c),
+		MaxReply: int(c.Size("socketmap_max_reply_size")), MaxQuery: int(c.Size("socketmap_max_query_size"))}
 	var errs []error
 	list := func(name string, kind table.ListKind) *table.MatchList {
 		l, err := table.OpenMatchList(name, kind, c.String(name), parents(c, name), o)

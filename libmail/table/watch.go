@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // A watched table stands in a file and is read again when the file changes:
@@ -25,6 +27,7 @@ type watched struct {
 	cur   fileContents // nil: none could be read yet
 	err   error        // why cur is nil
 	stamp stamp        // of the file that cur was read from
+	held  *os.File     // that file: after chroot, or without its rights, it can still be looked at
 	uid   uint32       // owner of that file
 	count uint64       // how often cur was replaced
 
@@ -61,9 +64,7 @@ func openWatched(t *front, verb, path string, read func(*os.File) (fileContents,
 	}
 	var c fileContents
 	if err == nil {
-		if c, err = read(f); err != nil {
-			f.Close() // the read error is what counts
-		}
+		c, w.held, err = w.take(f)
 	}
 	if err != nil && t.o.MustOpen {
 		return nil, err
@@ -73,6 +74,20 @@ func openWatched(t *front, verb, path string, read func(*os.File) (fileContents,
 	}
 	w.check.Store(time.Now().Add(checkInterval).UnixNano())
 	return w, nil
+}
+
+// take reads an open file and keeps a second descriptor of it.
+func (w *watched) take(f *os.File) (c fileContents, held *os.File, err error) {
+	fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	if err == nil {
+		held = os.NewFile(uintptr(fd), w.path)
+		if c, err = w.read(f); err == nil {
+			return c, held, nil
+		}
+		held.Close() // the read error is what counts
+	}
+	f.Close() // as above
+	return nil, nil, err
 }
 
 // open opens the file and says which state of it that is.
@@ -136,7 +151,7 @@ func (w *watched) close() error {
 	if c == nil {
 		return nil
 	}
-	return c.close()
+	return errors.Join(c.close(), w.held.Close())
 }
 
 func (w *watched) owner() Owner {
@@ -161,7 +176,9 @@ func (w *watched) refresh() {
 	}
 	fi, err := os.Stat(w.path)
 	if err != nil {
-		w.failed(fmt.Errorf("%s %s: %w", w.verb, w.path, cause(err)))
+		if !w.unchanged() {
+			w.failed(fmt.Errorf("%s %s: %w", w.verb, w.path, cause(err)))
+		}
 		return
 	}
 	s := stampOf(fi)
@@ -176,31 +193,46 @@ func (w *watched) refresh() {
 		w.failed(err)
 		return
 	}
-	c, err := w.read(f)
+	c, held, err := w.take(f)
 	if err != nil {
-		f.Close() // the read error is what counts
 		w.failed(err)
 		return
 	}
-	w.replace(c, s, uid)
+	w.replace(c, held, s, uid)
+}
+
+// unchanged looks at the file that was read where its path leads nowhere: in a
+// chroot. Who replaces a file takes its last name from the old one.
+func (w *watched) unchanged() bool {
+	w.mu.RLock()
+	defer w.mu.RUnlock()
+	if w.cur == nil {
+		return false
+	}
+	fi, err := w.held.Stat()
+	if err != nil {
+		return false
+	}
+	st, ok := fi.Sys().(*syscall.Stat_t)
+	return ok && st.Nlink > 0 && stampOf(fi) == w.stamp
 }
 
 // replace puts new contents in force. Lookups that still use the old ones
 // end first.
-func (w *watched) replace(c fileContents, s stamp, uid uint32) {
+func (w *watched) replace(c fileContents, held *os.File, s stamp, uid uint32) {
 	w.mu.Lock()
-	old, closed := w.cur, errors.Is(w.err, os.ErrClosed)
-	if closed {
-		old = c
-	} else {
-		w.cur, w.err, w.stamp, w.uid, w.warned = c, nil, s, uid, ""
+	old, oldHeld := c, held // for a table that was closed meanwhile
+	if !errors.Is(w.err, os.ErrClosed) {
+		old, oldHeld = w.cur, w.held
+		w.cur, w.held, w.err, w.stamp, w.uid, w.warned = c, held, nil, s, uid, ""
 		w.count++
 	}
 	w.mu.Unlock()
-	if old != nil {
-		if err := old.close(); err != nil {
-			w.t.warn().Warning("close %s: %v", w.path, err)
-		}
+	if old == nil {
+		return
+	}
+	if err := errors.Join(old.close(), oldHeld.Close()); err != nil {
+		w.t.warn().Warning("close %s: %v", w.path, err)
 	}
 }
 

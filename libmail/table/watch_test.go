@@ -115,6 +115,42 @@ func TestAFileThatMayNoLongerBeOpenedIsReported(t *testing.T) {
 	}
 }
 
+func TestAPathThatLeadsNowhereIsNoChange(t *testing.T) {
+	for _, typ := range []string{"texthash", "hash", "cdb"} {
+		path := filepath.Join(t.TempDir(), "t")
+		file := path
+		if typ == "texthash" {
+			write(t, path, "a 1\n")
+		} else {
+			build(t, typ+":"+path, map[string]string{"a": "1"}, BuildOptions{})
+			file += kinds[typ].ext
+		}
+		var h heard
+		var stale []string
+		tab, err := Open(typ+":"+path, Options{Log: &h, Stale: func(name string) { stale = append(stale, name) }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(file, file+".elsewhere"); err != nil { // as chroot does
+			t.Fatal(err)
+		}
+		due(t, tab, "", 0)
+		if got := answer(tab, "a"); got != "=1" || len(h.lines)+len(stale) > 0 {
+			t.Errorf("%s: %s, said %q, stale %q", typ, got, h.lines, stale)
+		}
+		if err := os.Remove(file + ".elsewhere"); err != nil { // as postmap does
+			t.Fatal(err)
+		}
+		due(t, tab, "", 0)
+		if got := answer(tab, "a"); got != "=1" || len(stale) != 1 {
+			t.Errorf("%s: %s, stale %q", typ, got, stale)
+		}
+		if err := tab.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 func TestAFileThatIsBeingWrittenIsLeftAlone(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "t")
 	write(t, path, "a 1\n")
