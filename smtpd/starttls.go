@@ -7,9 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"strings"
 
 	"postroad/libmail/conf"
+	"postroad/libmail/maillog"
 	"postroad/libmail/proto"
 	"postroad/libmail/smtpwire"
 	"postroad/libmail/tlsconf"
@@ -78,6 +80,9 @@ func (sv *service) openTLS() error {
 		return nil
 	}
 	keys, err := tlsconf.Open(keySources(c))
+	if err == nil && keys.Empty() && t.required {
+		keys, err = selfSigned(c, sv.log)
+	}
 	if err != nil || keys.Empty() {
 		if err != nil {
 			sv.log.Warning("cannot get certificates: %v", err)
@@ -111,6 +116,17 @@ func (sv *service) openTLS() error {
 	}
 	sv.encryption = &tlsServer{config: config, keys: keys, roots: roots}
 	return nil
+}
+
+// selfSigned is what a service that takes no mail without TLS does when no
+// certificate is configured: as it stands, nobody could use it.
+func selfSigned(c *conf.Config, log *maillog.Logger) (*tlsconf.Keys, error) {
+	path := filepath.Join(c.String("data_directory"), "selfsigned.pem")
+	if err := tlsconf.SelfSignedFile(path, c.String("myhostname")); err != nil {
+		return nil, err
+	}
+	log.Warning("smtpd_tls_cert_file is not set: using the self-signed certificate %s, which no mail program trusts", path)
+	return tlsconf.Open(tlsconf.Sources{Chains: []string{path}})
 }
 
 // keySources are the files of smtpd_tls_chain_files, or of the older

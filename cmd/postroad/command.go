@@ -37,6 +37,8 @@ func init() { // in init, because help reads the table
 		{"check", "", validConfiguration, (*system).check, "look for mistakes in configuration, files and tables"},
 		{"status", "", queueDirectory, (*system).status, "tell whether the mail system runs"},
 		{"demo", "[--once]", nothing, (*system).demo, "try it: a private mail system in a directory of its own, until interrupted"},
+		{"user", "ACTION", validConfiguration, (*system).user, "mailboxes: add, passwd, list, del, quota, app-password"},
+		{"domain", "ACTION", validConfiguration, (*system).domain, "domains with mailboxes: add, list, del"},
 		{"set-permissions", "", validConfiguration, (*system).setPermissions, "make owners and access rights of queue and commands right"},
 		{"version", "", nothing, (*system).version, "tell the version"},
 		{"help", "", nothing, (*system).help, "list the commands"},

@@ -1,7 +1,11 @@
-// postroad starts, stops and checks the mail system. Under the name postfix it
+// Postroad starts, stops and checks the mail system. Under the name postfix it
 // is Postfix's command of that name.
 //
+// # Synopsis
+//
 //	postroad [-v] [-c config_dir] command
+//
+// # Description
 //
 // "postroad help" lists the commands. Any configuration directory of Postfix
 // will do, in place. Root runs the mail system with separate accounts; another
@@ -15,12 +19,21 @@
 // It exits 0, or 1 after an error; status exits 1 when the mail system is not
 // running. Messages go to standard error and to the mail log.
 //
-// Parameters: queue_directory, data_directory, daemon_directory,
+// user changes the list of mail users, domain the domains with mailboxes; both
+// take effect at once. demo is a private mail system for trying out.
+//
+// # Parameters
+//
+// account_file, account_user, auth_default_domain,
+// auth_mechanisms, auth_service_name, virtual_mailbox_base,
+// virtual_mailbox_domains, queue_directory, data_directory, daemon_directory,
 // command_directory, mail_owner, setgid_group, default_privs, maillog_file,
 // postlog_service_name, smtputf8_enable, and those of the log; check looks at
 // all others.
 //
-// Files: those below queue_directory; pid/master.pid tells whether the mail
+// # Files
+//
+// domains, accounts in the configuration directory; those below queue_directory; pid/master.pid tells whether the mail
 // system runs.
 package main
 

@@ -4,9 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"net"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -45,8 +43,8 @@ func OpenTLS(c *conf.Config, log *maillog.Logger) (*TLS, error) {
 		return nil, err
 	}
 	if keys.Empty() {
-		path, err := selfSigned(filepath.Join(c.String("data_directory"), "selfsigned.pem"), c.String("myhostname"))
-		if err != nil {
+		path := filepath.Join(c.String("data_directory"), "selfsigned.pem")
+		if err := tlsconf.SelfSignedFile(path, c.String("myhostname")); err != nil {
 			return nil, err
 		}
 		log.Warning("login_tls_cert_file is not set: using the self-signed certificate %s, which no mail program trusts", path)
@@ -64,28 +62,6 @@ func OpenTLS(c *conf.Config, log *maillog.Logger) (*TLS, error) {
 	}
 	t.config, t.keys = config, keys
 	return t, nil
-}
-
-// selfSigned is a file with a key and its certificate, made where it is
-// missing.
-func selfSigned(path, host string) (string, error) {
-	if _, err := os.Stat(path); err == nil {
-		return path, nil
-	}
-	cert, key, err := tlsconf.SelfSigned(tlsconf.ECDSA, time.Now(), host, "localhost")
-	if err != nil {
-		return "", err
-	}
-	temp := fmt.Sprintf("%s.%d", path, os.Getpid())
-	err = os.WriteFile(temp, append(key, cert...), 0o600)
-	if err == nil {
-		err = os.Link(temp, path)
-	}
-	_ = os.Remove(temp) // the other name stays
-	if err != nil && !errors.Is(err, os.ErrExist) {
-		return "", fmt.Errorf("self-signed certificate: %w", err)
-	}
-	return path, nil
 }
 
 // Offered reports whether a plain connection may turn into TLS.

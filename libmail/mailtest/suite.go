@@ -30,8 +30,9 @@ const patience = 30 * time.Second
 //	DIR/etc/    main.cf master.cf aliases passwd ...
 //	DIR/queue/  DIR/data/  DIR/maillog  DIR/home/USER/  DIR/clock
 type Suite struct {
-	Dir  string
-	Port int // of smtpd
+	Dir   string
+	Port  int            // of smtpd
+	Ports map[string]int // of all services of the network, as master.cf calls them
 
 	t     testing.TB
 	bin   string
@@ -114,7 +115,7 @@ func NewSuite(t testing.TB) *Suite {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &Suite{Dir: dir, t: t, bin: Programs(t), Port: FreePort(t)}
+	s := &Suite{Dir: dir, t: t, bin: Programs(t), Ports: map[string]int{}}
 	if os.Geteuid() == 0 { // no test needs root, so none gets it
 		s.owner = &syscall.Credential{Uid: 65534, Gid: 65534}
 	}
@@ -161,6 +162,7 @@ func (s *Suite) configure() {
 		"myhostname = mx.example.com", "mydomain = example.com", "myorigin = $mydomain",
 		"mydestination = $mydomain, $myhostname, localhost",
 		"mynetworks = 127.0.0.0/8", "inet_interfaces = 127.0.0.1", "inet_protocols = ipv4",
+		"virtual_mailbox_base = "+s.path("vhosts"), "virtual_minimum_uid = 1",
 		"smtpd_peername_lookup = no", "disable_dns_lookups = yes", "smtp_tls_security_level =",
 		"local_passwd_file = "+s.path("etc", "passwd"),
 		"local_recipient_maps = texthash:"+s.path("etc", "users")+" $alias_maps",
@@ -168,7 +170,20 @@ func (s *Suite) configure() {
 		"home_mailbox = Maildir/", "recipient_delimiter = +",
 		"import_environment = MAIL_CONFIG MAIL_DEBUG TZ LANG=C POSTROAD_CLOCK_FILE",
 	)
-	s.editMaster(regexp.MustCompile(`(?m)^smtp(\s+inet)`), fmt.Sprintf("127.0.0.1:%d$1", s.Port))
+	s.services()
+}
+
+// services puts the services of the network on free ports of 127.0.0.1.
+func (s *Suite) services() {
+	text, err := os.ReadFile(s.path("etc", "master.cf"))
+	s.must(err)
+	text = regexp.MustCompile(`(?m)^(\w+)(\s+inet\s)`).ReplaceAllFunc(text, func(line []byte) []byte {
+		name, rest, _ := strings.Cut(string(line), " ")
+		s.Ports[name] = FreePort(s.t)
+		return fmt.Appendf(nil, "127.0.0.1:%d %s", s.Ports[name], rest)
+	})
+	s.Port = s.Ports["smtp"]
+	s.must(os.WriteFile(s.path("etc", "master.cf"), text, 0o644))
 }
 
 // names are the account and group that run the suite.
@@ -198,15 +213,6 @@ func (s *Suite) Main(lines ...string) {
 func (s *Suite) Master(lines ...string) {
 	s.t.Helper()
 	s.append("etc/master.cf", strings.Join(lines, "\n")+"\n")
-}
-
-func (s *Suite) editMaster(old *regexp.Regexp, with string) {
-	text, err := os.ReadFile(s.path("etc", "master.cf"))
-	s.must(err)
-	if !old.Match(text) {
-		s.t.Fatalf("etc/master.cf: nothing matches %s", old)
-	}
-	s.must(os.WriteFile(s.path("etc", "master.cf"), old.ReplaceAll(text, []byte(with)), 0o644))
 }
 
 func (s *Suite) append(name, text string) {

@@ -9,10 +9,35 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"math/big"
+	"os"
 	"time"
 )
+
+// SelfSignedFile is a file with a private key and its certificate, made where
+// it is missing, for a server that must encrypt and has no certificate yet:
+// better encrypted for an unknown server than not at all.
+func SelfSignedFile(path, host string) error {
+	if _, err := os.Stat(path); err == nil {
+		return nil
+	}
+	cert, key, err := SelfSigned(ECDSA, time.Now(), host, "localhost")
+	if err != nil {
+		return err
+	}
+	temp := fmt.Sprintf("%s.%d", path, os.Getpid())
+	err = os.WriteFile(temp, append(key, cert...), 0o600)
+	if err == nil {
+		err = os.Link(temp, path) // of several programs one wins
+	}
+	_ = os.Remove(temp) // the other name stays
+	if err != nil && !errors.Is(err, os.ErrExist) {
+		return fmt.Errorf("self-signed certificate: %w", err)
+	}
+	return nil
+}
 
 // A KeyKind is the kind of a new private key.
 type KeyKind int
