@@ -209,7 +209,7 @@ func TestRFCTagsHaveOneForm(t *testing.T) {
 				continue
 			}
 			for _, m := range rfcLoose.FindAllString(l[comment:], -1) {
-				if m != "rfc822" && !rfcTag.MatchString(m) { // message/rfc822 is a type
+				if !strings.EqualFold(m, "rfc822") && !rfcTag.MatchString(m) { // message/rfc822 is a type
 					t.Errorf("%s:%d: write %q as RFC n §s", path, i+1, m)
 				}
 			}
