@@ -1,6 +1,12 @@
-// anvil counts what each network client does, for smtpd and postscreen, which
+// Anvil counts what each network client does, for smtpd and postscreen, which
 // refuse those that do too much (smtpd_client_connection_count_limit and its
 // kin).
+//
+// # Synopsis
+//
+//	anvil [generic options of a daemon]
+//
+// # Description
 //
 // A program tells it the events of its clients over one connection (see
 // libmail/proto/anvil.go), and learns how many of their kind there were from
@@ -16,7 +22,9 @@
 //
 // Nothing is kept in files.
 //
-// Parameters: anvil_rate_time_unit, anvil_status_update_time, max_idle.
+// # Parameters
+//
+// anvil_rate_time_unit, anvil_status_update_time, max_idle.
 package main
 
 import (

@@ -1,6 +1,12 @@
 // Bounce keeps the logs of what became of recipients, and sends notices made
 // from them (bounce, defer and trace of master.cf are this program).
 //
+// # Synopsis
+//
+//	bounce [generic options of a daemon]
+//
+// # Description
+//
 // A delivery agent has a recipient that failed (bounce), has to wait (defer)
 // or was delivered for somebody who wants to know (trace) noted in the log of
 // the message. Its reply comes after the entry is on stable storage. When a
@@ -16,7 +22,9 @@
 //	bounce -S -n dump_templates     print the templates (postconf -t)
 //	bounce -S -n expand_templates   print their texts, $names expanded (postconf -b)
 //
-// Parameters: 2bounce_notice_recipient, backwards_bounce_logfile_compatibility,
+// # Parameters
+//
+// 2bounce_notice_recipient, backwards_bounce_logfile_compatibility,
 // bounce_notice_recipient, bounce_size_limit, bounce_template_file,
 // cleanup_service_name, delay_notice_recipient, delay_warning_time,
 // double_bounce_sender, enable_threaded_bounces, header_from_format,
@@ -25,7 +33,9 @@
 // requiretls_redact_dsn, smtputf8_autodetect_classes, smtputf8_enable,
 // tls_required_enable; those of the queue's layout; and what templates name.
 //
-// Files: bounce/, defer/ or trace/ below queue_directory; the queue files that
+// # Files
+//
+// bounce/, defer/ or trace/ below queue_directory; the queue files that
 // notices are about; bounce_template_file.
 package main
 

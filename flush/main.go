@@ -1,6 +1,12 @@
-// flush knows which messages wait for which destination, so that mail for one
+// Flush knows which messages wait for which destination, so that mail for one
 // destination can be delivered without looking at the whole queue (ETRN,
 // RFC 1985; postqueue -s).
+//
+// # Synopsis
+//
+//	flush [generic options of a daemon]
+//
+// # Description
 //
 // Delivery agents add a message to the log of its destination when its
 // delivery is put off, for the destinations in fast_flush_domains. A request
@@ -13,12 +19,16 @@
 // fast_flush_purge_time, and delivers from those that nobody asked for in
 // fast_flush_refresh_time.
 //
-// Parameters: fast_flush_domains, fast_flush_purge_time,
+// # Parameters
+//
+// fast_flush_domains, fast_flush_purge_time,
 // fast_flush_refresh_time, parent_domain_matches_subdomains,
 // queue_service_name, trigger_timeout, hash_queue_names, hash_queue_depth,
 // mail_owner.
 //
-// Files below queue_directory: flush/SITE (one queue id a line), deferred/*,
+// # Files
+//
+// Below queue_directory: flush/SITE (one queue id a line), deferred/*,
 // incoming/*.
 package main
 

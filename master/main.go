@@ -1,6 +1,10 @@
-// master starts and watches the programs of the mail system.
+// Master starts and watches the programs of the mail system.
+//
+// # Synopsis
 //
 //	master [-c config_dir] [-w] [-t] [-v] [-e seconds] [-disD]
+//
+// # Description
 //
 // It opens the sockets of all services in master.cf, waits for their first
 // client or their wakeup time, and starts the program, which takes over the
@@ -17,16 +21,22 @@
 //	-d -s -D  accepted for the sake of old scripts; without -w master stays in
 //	        the foreground anyway
 //
-// Signals: TERM, INT and QUIT stop the mail system within ten seconds; HUP
+// # Signals
+//
+// TERM, INT and QUIT stop the mail system within ten seconds; HUP
 // reads main.cf and master.cf again and drops no session.
 //
-// Parameters: daemon_directory, data_directory, default_process_limit,
+// # Parameters
+//
+// daemon_directory, data_directory, default_process_limit,
 // import_environment, inet_interfaces, inet_protocols, mail_owner,
 // mail_version, master_service_disable, queue_directory,
 // service_throttle_time, setgid_group, syslog_facility, syslog_name,
 // maillog_file.
 //
-// Files below queue_directory: pid/master.pid (process id, locked while
+// # Files
+//
+// Below queue_directory: pid/master.pid (process id, locked while
 // master runs), pid/master.children (locked while a program of this or an
 // earlier master runs), public/*, private/*; below data_directory:
 // master.lock.

@@ -1,5 +1,11 @@
-// postlogd writes the mail log to a file of its own, for systems without a
+// Postlogd writes the mail log to a file of its own, for systems without a
 // system logger and for those that want it apart.
+//
+// # Synopsis
+//
+//	postlogd [generic options of a daemon]
+//
+// # Description
 //
 // The programs send finished lines as datagrams to public/postlog, a service
 // of type unix-dgram in master.cf:
@@ -13,7 +19,9 @@
 // nothing: the lines that it misses are counted, and the count is logged. When
 // maillog_file is empty, what still comes goes to syslog.
 //
-// Parameters: maillog_file (/dev/stdout is master's standard output),
+// # Parameters
+//
+// maillog_file (/dev/stdout is master's standard output),
 // maillog_file_permissions, maillog_file_prefixes, postlog_service_name,
 // syslog_facility.
 package main

@@ -1,6 +1,12 @@
-// proxymap looks keys up in tables for programs that cannot open them
+// Proxymap looks keys up in tables for programs that cannot open them
 // themselves, because of a chroot or of their privileges, and shares one open
 // table among many clients.
+//
+// # Synopsis
+//
+//	proxymap [generic options of a daemon]
+//
+// # Description
 //
 // A client's proxy:type:name is looked up only if a parameter in
 // proxy_read_maps (service proxymap) or proxy_write_maps (service proxywrite)
@@ -9,7 +15,9 @@
 // changed through proxywrite: the caches of verify, postscreen and tlsmgr are
 // their own.
 //
-// Parameters (postconf(5)): proxy_read_maps, proxy_write_maps,
+// # Parameters
+//
+// proxy_read_maps, proxy_write_maps,
 // proxywrite_service_name, smtpd_restriction_classes, smtputf8_enable, socketmap_max_reply_size,
 // socketmap_max_query_size.
 package main

@@ -1,4 +1,10 @@
-// qmgr is the queue manager: it has each message in the queue delivered.
+// Qmgr is the queue manager: it has each message in the queue delivered.
+//
+// # Synopsis
+//
+//	qmgr [generic options of a daemon]
+//
+// # Description
 //
 // New mail in incoming, which cleanup announces, and deferred mail whose time
 // has come enter the active queue, as far as that has room. For each
@@ -12,7 +18,7 @@
 //	deferred -'  ^            '-> end of the round --> removed, or deferred
 //	             '---------------------------------------------------'
 //
-// Parameters (postconf(5)):
+// # Parameters
 //
 //	active queue   qmgr_message_active_limit, qmgr_message_recipient_limit,
 //	               qmgr_message_recipient_minimum, qmgr_clog_warn_time,
@@ -38,7 +44,9 @@
 //	log            destination_concurrency_feedback_debug, info_log_address_format,
 //	               delay_logging_resolution_limit
 //
-// Files: the queue directories below $queue_directory; the maxproc column of
+// # Files
+//
+// The queue directories below $queue_directory; the maxproc column of
 // master.cf says how many deliveries each transport bears.
 package main
 

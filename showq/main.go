@@ -1,5 +1,11 @@
 // Showq lists the mail queue for postqueue(1) and mailq(1).
 //
+// # Synopsis
+//
+//	showq [generic options of a daemon]
+//
+// # Description
+//
 // A client that connects gets all messages with their recipients, and, for
 // those that failed or wait, why (conversation: libmail/proto/showq.go). With
 // -S the listing goes to standard output, which is how postqueue works while
@@ -8,10 +14,14 @@
 // Messages are listed queue by queue: maildrop, active, incoming, deferred,
 // hold. Incomplete and damaged files are left out, or end where the damage is.
 //
-// Parameters: duplicate_filter_limit, empty_address_recipient, ipc_timeout;
+// # Parameters
+//
+// duplicate_filter_limit, empty_address_recipient, ipc_timeout;
 // queue_directory, hash_queue_names, hash_queue_depth.
 //
-// Files: reads maildrop, active, incoming, deferred, hold, defer, bounce.
+// # Files
+//
+// Reads maildrop, active, incoming, deferred, hold, defer, bounce.
 package main
 
 import (

@@ -1,6 +1,12 @@
 // trivial-rewrite brings addresses into standard form and says where mail for
 // an address goes.
 //
+// # Synopsis
+//
+//	trivial-rewrite [generic options of a daemon]
+//
+// # Description
+//
 // smtpd, cleanup, qmgr and local ask it over private/rewrite:
 //
 //	rewrite   user -> user@example.com           (rewrite.go)
@@ -10,7 +16,7 @@
 // It keeps nothing between two requests and does not touch the queue. A table
 // that cannot be read makes it answer "try again later".
 //
-// Parameters (postconf(5)):
+// # Parameters
 //
 //	rewriting  append_at_myorigin, append_dot_mydomain, allow_percent_hack,
 //	           swap_bangpath, myorigin, mydomain, remote_header_rewrite_domain

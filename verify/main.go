@@ -1,5 +1,11 @@
-// verify keeps what is known about recipient addresses: whether mail to them
+// Verify keeps what is known about recipient addresses: whether mail to them
 // can be delivered.
+//
+// # Synopsis
+//
+//	verify [generic options of a daemon]
+//
+// # Description
 //
 // smtpd asks it for an address (reject_unverified_recipient and _sender). Where
 // nothing is known, or what is known is old, verify sends a probe: a message
@@ -10,7 +16,7 @@
 //	                    ^                                     |
 //	                    '--------------- update --------------'
 //
-// Parameters (postconf(5)):
+// # Parameters
 //
 //	cache   address_verify_map, address_verify_cache_cleanup_interval,
 //	        address_verify_positive_expire_time,
@@ -22,7 +28,9 @@
 //	        mail_name, smtputf8_autodetect_classes, cleanup_service_name,
 //	        rewrite_service_name, ipc_timeout
 //
-// Files: address_verify_map's path with ".bbolt" after it, by default
+// # Files
+//
+// address_verify_map's path with ".bbolt" after it, by default
 // $data_directory/verify_cache.bbolt; it may be removed while verify does not
 // run. An empty address_verify_map keeps the cache in memory.
 package main

@@ -1,6 +1,10 @@
 // Postalias makes the tables of local aliases, and asks them.
 //
+// # Synopsis
+//
 //	postalias [-fijnNoprsuvw] [-c config_dir] [-d key] [-q key] [type:]file...
+//
+// # Description
 //
 // Without -d, -i, -q and -s each FILE becomes FILE.db (hash, btree) or FILE.cdb
 // (cdb), in one step. Its logical lines are a name, a colon, and addresses,
@@ -23,10 +27,14 @@
 //	-v      say more
 //	-w      a key that comes again is no reason to warn
 //
-// Parameters: default_database_type, smtputf8_enable, proxymap_service_name,
+// # Parameters
+//
+// default_database_type, smtputf8_enable, proxymap_service_name,
 // queue_directory, and those of the log.
 //
-// Exit status: 0; 1 when a key was not found or deleted, and after an error.
+// # Exit status
+//
+// 0; 1 when a key was not found or deleted, and after an error.
 package main
 
 import (

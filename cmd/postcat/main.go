@@ -1,6 +1,10 @@
 // Postcat prints queue files in human-readable form.
 //
+// # Synopsis
+//
 //	postcat [-bdefhoqrv] [-c config_dir] [-s offset] [file...]
+//
+// # Description
 //
 // Without a file it reads standard input. Options -b, -e and -h select the
 // parts to print; by default all three.
@@ -17,9 +21,13 @@
 //	-s n    start at this offset
 //	-v      records as they are, with names, pointers and padding
 //
-// Parameters: queue_directory, hash_queue_names, hash_queue_depth.
+// # Parameters
 //
-// Exit status: 0, or 1 when a file cannot be read.
+// queue_directory, hash_queue_names, hash_queue_depth.
+//
+// # Exit status
+//
+// 0, or 1 when a file cannot be read.
 package main
 
 import (

@@ -1,4 +1,6 @@
-// postconf shows and changes the configuration.
+// Postconf shows and changes the configuration.
+//
+// # Synopsis
 //
 //	postconf [-dfhHnopqvx] [-C class] [-c dir] [-o name=value] [name...]
 //	postconf [-epv] [-c dir] name=value...
@@ -8,6 +10,8 @@
 //	postconf -M|-F|-P [-ev] [-c dir] service/type[/name]=value...
 //	postconf -M# | -MX | -PX [-c dir] service/type[/name]...
 //	postconf -a | -A | -l | -m | -T what | -b [file] | -t [file]
+//
+// # Description
 //
 // Without options it prints every parameter of main.cf with its value; with
 // names, only these. It exits 0, or 1 after an error.
@@ -30,7 +34,9 @@
 //	-X     delete                   -#  comment out
 //	-x     replace $names
 //
-// Files: main.cf and master.cf in the configuration directory; -b and -t run
+// # Files
+//
+// main.cf and master.cf in the configuration directory; -b and -t run
 // the bounce program of daemon_directory.
 package main
 

@@ -1,7 +1,11 @@
 // Postdrop puts a message into the maildrop queue. It is set-gid, so that users
 // can submit mail without rights to the queue; sendmail(1) runs it.
 //
+// # Synopsis
+//
 //	postdrop [-rv] [-c config_dir]
+//
+// # Description
 //
 //	-c dir  directory of main.cf; a user's must be an alternate_config_directories one
 //	-r      accepted: the queue id and the verdict are always reported
@@ -15,14 +19,20 @@
 // All that a caller can hand down is under suspicion: environment, signals,
 // limits, descriptors, arguments.
 //
-// Parameters: authorized_submit_users, config_directory,
+// # Parameters
+//
+// authorized_submit_users, config_directory,
 // empty_address_local_login_sender_maps_lookup_key, import_environment,
 // line_length_limit, local_login_sender_maps, message_size_limit,
 // pickup_service_name, queue_directory, recipient_delimiter.
 //
-// Files: maildrop, and the socket public/pickup.
+// # Files
 //
-// Exit status: the verdict; 1 after an error that left no time for one.
+// maildrop, and the socket public/pickup.
+//
+// # Exit status
+//
+// The verdict; 1 after an error that left no time for one.
 package main
 
 import (

@@ -1,6 +1,10 @@
 // Postkick sends a request to a service of the mail system, for scripts.
 //
+// # Synopsis
+//
 //	postkick [-v] [-c config_dir] class service request
+//
+// # Description
 //
 // The class is public or private, the service a name of master.cf, the
 // request what the service understands: "public qmgr DF" has the queue manager
@@ -9,11 +13,17 @@
 //	-c dir  directory of main.cf
 //	-v      accepted
 //
-// Parameters: import_environment, queue_directory.
+// # Parameters
 //
-// Files: the socket of the service below queue_directory.
+// import_environment, queue_directory.
 //
-// Exit status: 0, or 1 when the service cannot be reached.
+// # Files
+//
+// The socket of the service below queue_directory.
+//
+// # Exit status
+//
+// 0, or 1 when the service cannot be reached.
 package main
 
 import (

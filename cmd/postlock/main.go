@@ -1,18 +1,28 @@
 // Postlock runs a command while it holds the lock of a mailbox file, as
 // local(8) would, for scripts that change mailboxes.
 //
+// # Synopsis
+//
 //	postlock [-v] [-c config_dir] [-l lock_style] file command...
+//
+// # Description
 //
 //	-c dir    directory of main.cf
 //	-l style  dotlock, fcntl, flock; the default is mailbox_delivery_lock
 //	-v        accepted
 //
-// Parameters: deliver_lock_attempts, deliver_lock_delay,
+// # Parameters
+//
+// deliver_lock_attempts, deliver_lock_delay,
 // mailbox_delivery_lock, stale_lock_time.
 //
-// Files: file.lock, while the command runs.
+// # Files
 //
-// Exit status: that of the command; 1 when a signal ended it; 75 when it was
+// file.lock, while the command runs.
+//
+// # Exit status
+//
+// That of the command; 1 when a signal ended it; 75 when it was
 // not run.
 package main
 

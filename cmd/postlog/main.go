@@ -2,7 +2,11 @@
 // each line of standard input. It is set-gid, so that scripts of users can do
 // so.
 //
+// # Synopsis
+//
 //	postlog [-iv] [-c config_dir] [-p priority] [-t tag] [text...]
+//
+// # Description
 //
 //	-c dir       directory of main.cf; a user's must be an alternate_config_directories one
 //	-i           accepted: the process id is always logged
@@ -13,11 +17,15 @@
 // The lines also go to standard error. While postlogd is down and the log is
 // a file, the superuser writes to that file.
 //
-// Parameters: import_environment, maillog_file, maillog_file_permissions,
+// # Parameters
+//
+// import_environment, maillog_file, maillog_file_permissions,
 // maillog_file_prefixes, postlog_service_name, queue_directory,
 // syslog_facility, syslog_name.
 //
-// Exit status: 0, or 1 after an error of its own.
+// # Exit status
+//
+// 0, or 1 after an error of its own.
 package main
 
 import (

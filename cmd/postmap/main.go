@@ -1,6 +1,10 @@
 // Postmap makes lookup tables, and asks them.
 //
+// # Synopsis
+//
 //	postmap [-bfFhijmnNoprsuUvw] [-c config_dir] [-d key] [-q key] [type:]file...
+//
+// # Description
 //
 // Without -d, -i, -q and -s each FILE becomes FILE.db (hash, btree) or FILE.cdb
 // (cdb), in one step. Its logical lines are a key, white space, and a value; a
@@ -27,12 +31,16 @@
 //	-v      say more
 //	-w      a key that comes again is no reason to warn
 //
-// Parameters: default_database_type, smtputf8_enable, header_size_limit,
+// # Parameters
+//
+// default_database_type, smtputf8_enable, header_size_limit,
 // mime_boundary_length_limit, mime_nesting_limit, socketmap_max_query_size,
 // socketmap_max_reply_size, proxymap_service_name, queue_directory, and those
 // of the log.
 //
-// Exit status: 0; 1 when a key was not found or deleted, and after an error.
+// # Exit status
+//
+// 0; 1 when a key was not found or deleted, and after an error.
 package main
 
 import (

@@ -1,7 +1,11 @@
 // Postqueue lists the mail queue and asks for deliveries. It is set-gid, so
 // that users can do so.
 //
+// # Synopsis
+//
 //	postqueue [-v] [-c config_dir] -f | -i id | -j | -p | -s site
+//
+// # Description
 //
 //	-c dir   directory of main.cf; a user's must be an alternate_config_directories one
 //	-f       try to deliver all mail now
@@ -14,14 +18,20 @@
 // While the mail system is down the superuser sees the queue all the same:
 // the listing then comes from showq, run by this command.
 //
-// Parameters: authorized_flush_users, authorized_mailq_users,
+// # Parameters
+//
+// authorized_flush_users, authorized_mailq_users,
 // enable_long_queue_ids, fast_flush_domains, flush_service_name,
 // import_environment, ipc_timeout, mail_name, pickup_service_name,
 // queue_directory, queue_service_name, showq_service_name.
 //
-// Files: the sockets public/showq, public/qmgr, public/pickup, public/flush.
+// # Files
 //
-// Exit status: 0, or 69 after any error.
+// The sockets public/showq, public/qmgr, public/pickup, public/flush.
+//
+// # Exit status
+//
+// 0, or 69 after any error.
 package main
 
 import (

@@ -1,7 +1,11 @@
 // Postsuper does maintenance on the queue. It is reserved for the superuser.
 //
+// # Synopsis
+//
 //	postsuper [-psSv] [-c config_dir]
 //	    [-d id] [-e id] [-f id] [-h id] [-H id] [-r id] [directory...]
+//
+// # Description
 //
 // First the queue is repaired as -p, -s and -S ask, then the messages are
 // treated in the order of the options. An id of ALL is every message; "-"
@@ -22,10 +26,14 @@
 // Directories are the queues to work on: by default hold, incoming, active,
 // deferred and maildrop with the logs for -p, -s, -S and ALL.
 //
-// Parameters: queue_directory, mail_owner, hash_queue_names, hash_queue_depth,
+// # Parameters
+//
+// queue_directory, mail_owner, hash_queue_names, hash_queue_depth,
 // enable_long_queue_ids, and those of the log.
 //
-// Files: the directories below queue_directory. All work is done as mail_owner.
+// # Files
+//
+// The directories below queue_directory. All work is done as mail_owner.
 package main
 
 import (

@@ -1,9 +1,13 @@
 // Sendmail submits mail, as the command of that name has done since 4.1BSD;
 // mailq lists the queue, newaliases makes the alias tables.
 //
+// # Synopsis
+//
 //	sendmail [options] [recipient...]
 //	mailq
 //	newaliases
+//
+// # Description
 //
 //	-B type      7BIT or 8BITMIME: encoding of the message
 //	-bd, -bl     start the mail system (postfix start)
@@ -33,12 +37,16 @@
 // The message goes to postdrop(1), which writes it to the maildrop queue; the
 // mail system need not be up.
 //
-// Parameters: alias_database, authorized_submit_users, command_directory,
+// # Parameters
+//
+// alias_database, authorized_submit_users, command_directory,
 // daemon_directory, default_verp_delimiters, header_size_limit,
 // import_environment, line_length_limit, queue_directory, requiretls_enable,
 // sendmail_fix_line_endings, smtputf8_enable, verp_delimiter_filter.
 //
-// Exit status: 0 when the message is queued, else 75 (try again), whatever the
+// # Exit status
+//
+// 0 when the message is queued, else 75 (try again), whatever the
 // trouble; with -b and -q that of the command that does the work.
 package main
 
