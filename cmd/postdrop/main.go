@@ -57,7 +57,13 @@ import (
 // itself every minute.
 const pickupTime = 10 * time.Second
 
+const usage = "usage: postdrop [-c config_dir] [-rv]"
+
 func main() {
+	if getopt.HelpAsked(os.Args[1:], "--help", "-h") {
+		fmt.Print(getopt.Help(usage, "postdrop(1)"))
+		return
+	}
 	privs.ShedRuntimeEnv("postdrop")
 	syscall.Umask(022)
 	// A write beyond the user's file size limit fails instead of killing us.
@@ -96,7 +102,7 @@ func parse(args []string) (configDir string, verbose int, err error) {
 		return nil
 	})
 	if err != nil || len(rest) > 0 {
-		err = errors.New("usage: postdrop [-c config_dir] [-rv]")
+		err = getopt.Usage(err, usage)
 	}
 	return configDir, verbose, err
 }

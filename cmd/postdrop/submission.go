@@ -107,6 +107,7 @@ func (s *submission) put(t record.Type, data []byte) {
 		return
 	}
 	if s.maxSize > 0 && s.file.Offset()+int64(record.Len(len(data))) > s.maxSize {
+		s.log.Warning("uid=%d: File too large", s.uid)
 		s.status |= proto.StatSize
 		return
 	}
