@@ -53,7 +53,7 @@ type wire struct {
 }
 
 func newWire(c net.Conn, pace func() pace, buffers *contentBuffers) *wire {
-	timed := &timedConn{Conn: c, pace: pace}
+	timed := &timedConn{Conn: c, pace: pace, began: time.Now()}
 	x := &wire{conn: timed, timed: timed, buffers: buffers}
 	x.small = bufio.NewReaderSize(flushFirst{x}, commandBuffer)
 	x.w = bufio.NewWriterSize(flushTo{x}, commandBuffer)
