@@ -5,7 +5,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -79,15 +78,26 @@ const (
 // System is the operating system's FS.
 type System struct{}
 
-type file struct{ os *os.File }
+// A file is a descriptor without the runtime's poller, which can do nothing
+// for a regular file and would be asked at each open.
+type file struct {
+	fd   int
+	path string
+	os   *os.File // once somebody asked for it: it owns the descriptor
+}
 
 // Open implements FS.
 func (System) Open(path string, flag int, perm fs.FileMode) (Handle, error) {
-	f, err := os.OpenFile(path, flag|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, perm)
-	if err != nil {
-		return nil, err
+	flag |= unix.O_NOFOLLOW | unix.O_NONBLOCK | unix.O_CLOEXEC | unix.O_LARGEFILE
+	for {
+		fd, err := unix.Open(path, flag, uint32(perm.Perm()))
+		if err == nil {
+			return &file{fd: fd, path: path}, nil
+		}
+		if err != unix.EINTR {
+			return nil, &fs.PathError{Op: "open", Path: path, Err: err}
+		}
 	}
-	return file{f}, nil
 }
 
 // Rename implements FS.
@@ -127,19 +137,24 @@ func (System) Mkdir(path string, perm fs.FileMode) error { return os.Mkdir(path,
 
 // Lstat implements FS.
 func (System) Lstat(path string) (Info, error) {
-	st, err := os.Lstat(path)
-	if err != nil {
-		return Info{}, err
+	var st unix.Stat_t
+	for {
+		err := unix.Lstat(path, &st)
+		if err == nil {
+			return info(&st), nil
+		}
+		if err != unix.EINTR {
+			return Info{}, &fs.PathError{Op: "lstat", Path: path, Err: err}
+		}
 	}
-	return info(st), nil
 }
 
 // SetTime implements FS.
 func (System) SetTime(path string, t time.Time) error { return os.Chtimes(path, t, t) }
 
 // SyncDir implements FS.
-func (System) SyncDir(path string) error {
-	d, err := os.Open(path)
+func (s System) SyncDir(path string) error {
+	d, err := s.Open(path, unix.O_RDONLY|unix.O_DIRECTORY, 0)
 	if err != nil {
 		return err
 	}
@@ -163,24 +178,85 @@ type dir struct{ *os.File }
 
 func (d dir) Names(n int) ([]string, error) { return d.Readdirnames(n) }
 
-func (f file) File() *os.File { return f.os }
-
-func (f file) ReadAt(p []byte, off int64) (int, error)  { return f.os.ReadAt(p, off) }
-func (f file) WriteAt(p []byte, off int64) (int, error) { return f.os.WriteAt(p, off) }
-func (f file) Close() error                             { return f.os.Close() }
-func (f file) Chmod(mode fs.FileMode) error             { return f.os.Chmod(mode) }
-func (f file) Truncate(size int64) error                { return f.os.Truncate(size) }
-func (f file) Sync() error                              { return f.os.Sync() }
-
-func (f file) Stat() (Info, error) {
-	st, err := f.os.Stat()
-	if err != nil {
-		return Info{}, err
+func (f *file) File() *os.File {
+	if f.os == nil {
+		f.os = os.NewFile(uintptr(f.fd), f.path)
 	}
-	return info(st), nil
+	return f.os
 }
 
-func (f file) Lock(l Lock) error {
+func (f *file) ReadAt(p []byte, off int64) (n int, err error) {
+	for n < len(p) && err == nil {
+		var m int
+		err = f.try("read", func() (err error) { m, err = unix.Pread(f.fd, p[n:], off+int64(n)); return err })
+		if n += max(m, 0); err == nil && m == 0 {
+			err = io.EOF
+		}
+	}
+	return n, err
+}
+
+func (f *file) WriteAt(p []byte, off int64) (n int, err error) {
+	for n < len(p) && err == nil {
+		var m int
+		err = f.try("write", func() (err error) { m, err = unix.Pwrite(f.fd, p[n:], off+int64(n)); return err })
+		if n += max(m, 0); err == nil && m == 0 {
+			err = io.ErrShortWrite
+		}
+	}
+	return n, err
+}
+
+func (f *file) Chmod(mode fs.FileMode) error {
+	return f.try("chmod", func() error { return unix.Fchmod(f.fd, uint32(mode.Perm())) })
+}
+
+func (f *file) Truncate(size int64) error {
+	return f.try("truncate", func() error { return unix.Ftruncate(f.fd, size) })
+}
+
+func (f *file) Sync() error {
+	return f.try("sync", func() error { return unix.Fsync(f.fd) })
+}
+
+// Close gives the descriptor back; close(2) is never tried again.
+func (f *file) Close() error {
+	if f.os != nil {
+		return f.os.Close()
+	}
+	if f.fd < 0 {
+		return &fs.PathError{Op: "close", Path: f.path, Err: fs.ErrClosed}
+	}
+	fd := f.fd
+	f.fd = -1
+	if err := unix.Close(fd); err != nil {
+		return &fs.PathError{Op: "close", Path: f.path, Err: err}
+	}
+	return nil
+}
+
+// try makes a system call until no signal interrupts it.
+func (f *file) try(op string, call func() error) error {
+	for {
+		err := call()
+		if err == nil {
+			return nil
+		}
+		if err != unix.EINTR {
+			return &fs.PathError{Op: op, Path: f.path, Err: err}
+		}
+	}
+}
+
+func (f *file) Stat() (Info, error) {
+	var st unix.Stat_t
+	if err := f.try("stat", func() error { return unix.Fstat(f.fd, &st) }); err != nil {
+		return Info{}, err
+	}
+	return info(&st), nil
+}
+
+func (f *file) Lock(l Lock) error {
 	how := unix.LOCK_SH | unix.LOCK_NB
 	switch l {
 	case NoLock:
@@ -188,25 +264,44 @@ func (f file) Lock(l Lock) error {
 	case Exclusive:
 		how = unix.LOCK_EX | unix.LOCK_NB
 	}
-	for {
-		err := unix.Flock(int(f.os.Fd()), how)
-		switch {
-		case err == nil:
-			return nil
-		case errors.Is(err, unix.EWOULDBLOCK):
-			return ErrBusy
-		case err != unix.EINTR:
-			return &fs.PathError{Op: "lock", Path: f.os.Name(), Err: err}
-		}
+	err := f.try("lock", func() error { return unix.Flock(f.fd, how) })
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		return ErrBusy
+	}
+	return err
+}
+
+func info(st *unix.Stat_t) Info {
+	return Info{
+		Size:    st.Size,
+		ModTime: time.Unix(st.Mtim.Unix()),
+		Change:  time.Unix(st.Ctim.Unix()),
+		Access:  time.Unix(st.Atim.Unix()),
+		Mode:    mode(st.Mode),
+		UID:     int(st.Uid),
+		Inode:   st.Ino,
+		Device:  uint64(st.Dev),
+		Links:   int(st.Nlink),
 	}
 }
 
-func info(st fs.FileInfo) Info {
-	i := Info{Size: st.Size(), ModTime: st.ModTime(), Mode: st.Mode()}
-	if sys, ok := st.Sys().(*syscall.Stat_t); ok {
-		i.UID, i.Inode, i.Device, i.Links = int(sys.Uid), sys.Ino, uint64(sys.Dev), int(sys.Nlink)
-		i.Change = time.Unix(sys.Ctim.Unix())
-		i.Access = time.Unix(sys.Atim.Unix())
+// mode is a file's type and permission bits as io/fs has them.
+func mode(m uint32) fs.FileMode {
+	mode := fs.FileMode(m & 0o777)
+	switch m & unix.S_IFMT {
+	case unix.S_IFREG:
+	case unix.S_IFDIR:
+		mode |= fs.ModeDir
+	case unix.S_IFLNK:
+		mode |= fs.ModeSymlink
+	case unix.S_IFSOCK:
+		mode |= fs.ModeSocket
+	case unix.S_IFIFO:
+		mode |= fs.ModeNamedPipe
+	case unix.S_IFCHR:
+		mode |= fs.ModeDevice | fs.ModeCharDevice
+	default:
+		mode |= fs.ModeDevice
 	}
-	return i
+	return mode
 }

@@ -115,7 +115,7 @@ func (s *Spool) safe(name, path string, st Info) error {
 // NewMessage is a Message of a descriptor that another process opened. The
 // Message closes it.
 func NewMessage(f *os.File, queue, id string) (*Message, error) {
-	h := file{f}
+	h := &file{fd: int(f.Fd()), path: f.Name(), os: f}
 	st, err := h.Stat()
 	if err != nil {
 		return nil, err
