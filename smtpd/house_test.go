@@ -58,10 +58,15 @@ type testbed struct {
 	mu       sync.Mutex
 	log      []string
 	messages []submitted
-	verdict  func() (int, string) // of cleanup
-	flushed  []string
+	verdicts []verdictOf // of cleanup; then there are good ones
 	alone    bool
-	passed   map[string]string
+}
+
+// verdictOf is what cleanup says of a message.
+type verdictOf struct {
+	status int
+	reason string
+	dies   bool // in the middle of the message
 }
 
 // submitted is what cleanup received: "S sender", "R recipient", "N text".
@@ -113,7 +118,13 @@ func newTestbed(t testing.TB, settings string, files map[string]string) *testbed
 
 // listen serves a Unix socket of the testbed.
 func (b *testbed) listen(name string, serve func(*ipc.Conn) error) string {
-	path := filepath.Join(b.dir, name)
+	return b.listenRaw(name, func(c net.Conn) {
+		_ = serve(ipc.NewConn(c, time.Minute)) // the client's half tells
+	})
+}
+
+func (b *testbed) listenRaw(name string, serve func(net.Conn)) (path string) {
+	path = filepath.Join(b.dir, name)
 	l, err := net.Listen("unix", path)
 	if err != nil {
 		b.t.Fatal(err)
@@ -127,7 +138,7 @@ func (b *testbed) listen(name string, serve func(*ipc.Conn) error) string {
 			}
 			go func() {
 				defer c.Close()
-				_ = serve(ipc.NewConn(c, time.Minute)) // the client's half tells
+				serve(c)
 			}()
 		}
 	}()
@@ -155,24 +166,39 @@ func (r *received) ID() string { return "4A1B2" }
 
 func (r *received) Record(t record.Type, data []byte) error {
 	r.records = append(r.records, string(t)+" "+string(data))
+	if t == record.Extracted && r.b.verdict().dies {
+		return errors.New("injected fault")
+	}
 	return nil
 }
 
+// verdict is what the present message will hear.
+func (b *testbed) verdict() (v verdictOf) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.verdicts) > 0 {
+		v = b.verdicts[0]
+	}
+	return v
+}
+
 func (r *received) Finish() (int, string) {
+	v := r.b.verdict()
 	r.b.mu.Lock()
 	defer r.b.mu.Unlock()
-	r.done = true
+	r.done = v.status == 0
 	r.b.messages = append(r.b.messages, r.submitted)
-	if r.b.verdict != nil {
-		return r.b.verdict()
-	}
-	return 0, ""
+	r.b.verdicts = r.b.verdicts[min(1, len(r.b.verdicts)):]
+	return v.status, v.reason
 }
 
 func (r *received) Abort() {
 	r.b.mu.Lock()
 	defer r.b.mu.Unlock()
 	r.b.messages = append(r.b.messages, r.submitted)
+	if len(r.b.verdicts) > 0 && r.b.verdicts[0].dies {
+		r.b.verdicts = r.b.verdicts[1:]
+	}
 }
 
 func (b *testbed) flushSites(r proto.FlushRequest) proto.FlushStatus {
@@ -314,39 +340,6 @@ func (b *testbed) queued(pattern string) error {
 	return fmt.Errorf("no such record in %q", m.records)
 }
 
-// playDialog plays one file against a service with the settings of its head.
-func playDialog(t *testing.T, d *mailtest.Dialog) {
-	files := map[string]string{}
-	settings, alone := "", false
-	for _, s := range d.Head {
-		switch s.Word {
-		case "conf:":
-			settings += s.Text + "\n"
-		case "file:":
-			name, line, _ := strings.Cut(s.Text, " ")
-			files[name] += line + "\n"
-		case "alone:":
-			alone = true
-		default:
-			t.Fatalf("%s.txt:%d: %s belongs behind the first C:", d.Name, s.Line, s.Word)
-		}
-	}
-	b := newTestbed(t, settings, files)
-	b.alone = alone
-	p := mailtest.Player{Other: func(s mailtest.Step) error {
-		switch s.Word {
-		case "log:":
-			return b.logged(s.Text)
-		case "queue:":
-			return b.queued(s.Text)
-		case "messages:":
-			return b.count(s.Text)
-		}
-		return errors.New("unknown word")
-	}}
-	p.Play(t, d, b.connect())
-}
-
 // count compares the number of messages that were accepted.
 func (b *testbed) count(want string) error {
 	b.mu.Lock()
@@ -361,13 +354,4 @@ func (b *testbed) count(want string) error {
 		return fmt.Errorf("there are %s", got)
 	}
 	return nil
-}
-
-func TestDialogs(t *testing.T) {
-	for _, d := range mailtest.ReadDialogs(t, "testdata/*.txt") {
-		t.Run(d.Name, func(t *testing.T) {
-			t.Parallel()
-			playDialog(t, d)
-		})
-	}
 }
