@@ -26,13 +26,19 @@ import (
 	"context"
 
 	"postroad/libmail/ipc"
+	"postroad/libmail/privs"
 	"postroad/libmail/proto"
 	"postroad/libmail/server"
 	"postroad/libmail/table"
 )
 
 func main() {
-	server.Run(server.Program{Name: "proxymap", Start: start})
+	server.Run(server.Program{
+		Name:  "proxymap",
+		Start: start,
+		// Tables may stand anywhere; nothing is written.
+		Sandbox: func(*server.Env) privs.Sandbox { return privs.Sandbox{Read: []string{"/"}} },
+	})
 }
 
 // start reads which tables may be asked.

@@ -39,17 +39,29 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"time"
 
 	"postroad/libmail/conf"
 	"postroad/libmail/ipc"
+	"postroad/libmail/privs"
 	"postroad/libmail/proto"
 	"postroad/libmail/server"
 )
 
 func main() {
-	server.Run(server.Program{Name: "verify", Start: start})
+	server.Run(server.Program{Name: "verify", Start: start, Sandbox: sandbox})
+}
+
+// sandbox lets verify write where its cache is, and nowhere else.
+func sandbox(env *server.Env) privs.Sandbox {
+	box := privs.Sandbox{Read: []string{"/"}, NoTCP: true}
+	path, err := cachePath(env.Conf, os.Geteuid(), func(string, ...any) {}) // start warns
+	if err == nil && path != "" {
+		box.Write = []string{filepath.Dir(path)}
+	}
+	return box
 }
 
 // params are the settings of the cache.
