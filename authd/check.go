@@ -78,7 +78,10 @@ func (c *checks) password(ctx context.Context, name, password string) (who *iden
 	if err != nil && !errors.Is(err, errUnknown) {
 		return nil, err
 	}
-	pair := c.pair(name, password)
+	var pair [32]byte
+	if who != nil {
+		pair = c.pair(name+"\x00"+who.stored, password)
+	}
 	if who != nil && c.remembered(pair) {
 		return c.enabled(who), nil
 	}

@@ -144,6 +144,9 @@ func (c *client) command(line string) error {
 		return c.list(f[1:])
 	case "CACHE-FLUSH":
 		c.a.checks.forget()
+		for _, source := range c.a.sources {
+			source.refresh()
+		}
 		if len(f) > 1 {
 			return c.say("OK\t" + f[1] + "\t1")
 		}

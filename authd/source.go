@@ -21,6 +21,8 @@ type identity struct {
 	Quota    string // quota rule, or ""
 	Disabled bool   // may not log in
 	SCRAM    map[string]account.SCRAM
+
+	stored string // all that passwords are checked with: a right one is remembered as long as this stays
 }
 
 var (
@@ -37,6 +39,8 @@ type source interface {
 	check(who *identity, password string) (bool, error)
 	// each calls f with each user, for doveadm-like listings.
 	each(f func(name string)) error
+	// refresh makes the next find see what the source is now.
+	refresh()
 }
 
 // accounts is account_file.
@@ -71,6 +75,7 @@ func (a accounts) find(name string) (*identity, error) {
 	who := &identity{Name: u.Name, UID: u.UID, GID: u.GID, Home: u.Home, SCRAM: map[string]account.SCRAM{}}
 	who.Quota, _ = u.Get("quota")
 	_, who.Disabled = u.Get("disabled")
+	who.stored = fmt.Sprint(u.Password, u.Extra)
 	for mech, field := range scramFields {
 		text, ok := u.Get(field)
 		if !ok && strings.HasPrefix(strings.ToUpper(u.Password), "{"+mech+"}") {
@@ -108,6 +113,8 @@ func (a accounts) check(who *identity, password string) (bool, error) {
 func (a accounts) each(f func(string)) error {
 	return a.list.All(func(u account.User) { f(u.Name) })
 }
+
+func (a accounts) refresh() { a.list.Forget() }
 
 // chkpwd is Linux-PAM's password checker: it knows every form that crypt(3)
 // of this host knows.
@@ -163,3 +170,5 @@ func (system) check(who *identity, password string) (bool, error) {
 }
 
 func (system) each(func(string)) error { return nil } // the users of a host may be a directory's: not listed
+
+func (system) refresh() {} // nothing is kept

@@ -25,6 +25,8 @@ type demo struct {
 	owner    *syscall.Credential // who runs everything; nil: who called us
 	names    map[string]string   // of owner: user, group
 	ports    map[string]int      // by service of master.cf
+
+	passwords map[string]string // by user
 }
 
 const (
@@ -85,7 +87,7 @@ func (d *demo) run() error {
 			return err
 		}
 	}
-	return nil
+	return d.readByPOP3(demoUsers[1])
 }
 
 // start makes the table of aliases and starts master.
@@ -101,7 +103,6 @@ func (d *demo) farewell() {
 	d.say(`
 It runs until you press Ctrl-C.
 
-  SMTP           127.0.0.1 port %d
   the log        %s
   the mailboxes  %s
   configuration  %s
@@ -109,12 +110,22 @@ It runs until you press Ctrl-C.
 
 Try in another terminal:
 
-  export MAIL_CONFIG=%s PATH=%s:$PATH
-  echo hello | sendmail alice@%s
-  tail -f %s
-  mailq ; postconf -n ; postroad status`,
-		d.ports["smtp"], d.path("maillog"), d.path("mail"), d.path("etc"), d.path("queue"),
-		d.path("etc"), d.commands, demoDomain, d.path("maillog"))
+  export MAIL_CONFIG=%[3]s PATH=%[5]s:$PATH
+  echo hello | sendmail alice@%[6]s
+  tail -f %[1]s
+  mailq; postconf -n; postroad user list
+
+Or with a mail program; it must accept a certificate that nobody vouches for:
+
+  incoming       POP3, 127.0.0.1 port %[7]d with TLS, or %[8]d with STARTTLS
+  outgoing       SMTP, 127.0.0.1 port %[9]d with TLS, or %[10]d with STARTTLS
+  other hosts    SMTP, 127.0.0.1 port %[11]d`,
+		d.path("maillog"), d.path("mail"), d.path("etc"), d.path("queue"), d.commands, demoDomain,
+		d.ports["995"], d.ports["110"], d.ports["465"], d.ports["587"], d.ports["smtp"])
+	for _, u := range demoUsers {
+		u += "@" + demoDomain
+		d.say("  user           %s, password %s", u, d.passwords[u])
+	}
 }
 
 // say prints a line.

@@ -3,6 +3,9 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -23,21 +26,23 @@ const demoPatience = 30 * time.Second
 type letter struct {
 	title  string
 	id     string // Message-ID, to find it in the log
-	to     string // user
+	from   string // user
+	to     string // user with a mailbox
 	submit func(l letter) error
 }
 
 // text is the message.
 func (l letter) text() string {
-	return fmt.Sprintf("From: Carol <carol@%s>\nTo: <%s@%s>\nSubject: %s\nMessage-ID: <%s>\n\nHello, %[2]s.\n",
-		demoDomain, l.to, demoDomain, l.title, l.id)
+	return fmt.Sprintf("From: <%s@%[2]s>\nTo: <%[3]s@%[2]s>\nSubject: %[4]s\nMessage-ID: <%[5]s>\n\nHello, %[3]s.\n",
+		l.from, demoDomain, l.to, l.title, l.id)
 }
 
 // letters are what is sent, in this order.
 func (d *demo) letters() []letter {
 	return []letter{
-		{title: "by sendmail, as programs of this host do", id: "1@demo." + demoDomain, to: "alice", submit: d.bySendmail},
-		{title: "by SMTP, as other hosts do", id: "2@demo." + demoDomain, to: "bob", submit: d.bySMTP},
+		{title: "by sendmail, as programs of this host do", id: "1@demo." + demoDomain, from: "carol", to: "alice", submit: d.bySendmail},
+		{title: "by SMTP, as other hosts do", id: "2@demo." + demoDomain, from: "carol", to: "alice", submit: d.bySMTP},
+		{title: "with a password, as mail programs do", id: "3@demo." + demoDomain, from: "alice", to: "bob", submit: d.bySubmission},
 	}
 }
 
@@ -55,51 +60,153 @@ func (d *demo) send(l letter) error {
 
 // bySendmail submits a message with the command.
 func (d *demo) bySendmail(l letter) error {
-	cmd := d.tool("sendmail", "-i", "-f", "carol@"+demoDomain, l.to+"@"+demoDomain)
+	cmd := d.tool("sendmail", "-i", "-f", l.from+"@"+demoDomain, l.to+"@"+demoDomain)
 	cmd.Stdin = strings.NewReader(l.text())
 	d.say("  $ %s", strings.Join(cmd.Args, " "))
 	return cmd.Run()
 }
 
-// bySMTP submits a message over the network and shows the dialog.
+// A line is one step of a dialog over the network.
+type line struct {
+	say   string // "": the server speaks first
+	shown string // what is shown of it; "": all
+	want  string // what the reply begins with
+}
+
+// bySMTP submits a message over the network, as any host may for our users.
 func (d *demo) bySMTP(l letter) error {
-	conn, err := net.DialTimeout("tcp", fmt.Sprintf("127.0.0.1:%d", d.ports["smtp"]), demoPatience)
+	c, err := d.connect("smtp")
 	if err != nil {
 		return err
 	}
-	defer conn.Close() // QUIT was answered, or there was an error
-	if err := conn.SetDeadline(time.Now().Add(demoPatience)); err != nil {
-		return err
-	}
-	c := textproto.NewConn(conn)
-	return d.smtpDialog(c, l)
+	defer c.Close() // QUIT was answered, or there was an error
+	return d.converse(c, append([]line{
+		{want: "220"},
+		{say: "HELO client." + demoDomain, want: "250"},
+	}, envelope(l)...))
 }
 
-// smtpDialog says each line and shows the replies.
-func (d *demo) smtpDialog(c *textproto.Conn, l letter) error {
-	for _, step := range []struct {
-		say  string
-		code int
-	}{
-		{"", 220},
-		{"HELO client." + demoDomain, 250},
-		{"MAIL FROM:<carol@" + demoDomain + ">", 250},
-		{"RCPT TO:<" + l.to + "@" + demoDomain + ">", 250},
-		{"DATA", 354},
-		{strings.ReplaceAll(l.text(), "\n", "\r\n") + ".", 250},
-		{"QUIT", 221},
-	} {
-		if step.say != "" {
-			if err := c.PrintfLine("%s", step.say); err != nil {
+// bySubmission submits a message as a mail program of ours does: with TLS and a
+// password, which allows mail to anywhere.
+func (d *demo) bySubmission(l letter) error {
+	c, err := d.connect("587")
+	if err != nil {
+		return err
+	}
+	defer func() { c.Close() }() // as in bySMTP
+	if err := d.converse(c, []line{
+		{want: "220"},
+		{say: "EHLO client." + demoDomain, want: "250"},
+		{say: "STARTTLS", want: "220"},
+	}); err != nil {
+		return err
+	}
+	if c, err = d.encrypt(c); err != nil {
+		return err
+	}
+	user := demoUsers[0] + "@" + demoDomain
+	secret := base64.StdEncoding.EncodeToString([]byte("\x00" + user + "\x00" + d.passwords[user]))
+	return d.converse(c, append([]line{
+		{say: "EHLO client." + demoDomain, want: "250"},
+		{say: "AUTH PLAIN " + secret, shown: "AUTH PLAIN (name and password in base64)", want: "235"},
+	}, envelope(l)...))
+}
+
+// envelope hands a message over.
+func envelope(l letter) []line {
+	return []line{
+		{say: "MAIL FROM:<" + l.from + "@" + demoDomain + ">", want: "250"},
+		{say: "RCPT TO:<" + l.to + "@" + demoDomain + ">", want: "250"},
+		{say: "DATA", want: "354"},
+		{say: strings.ReplaceAll(l.text(), "\n", "\r\n") + ".", want: "250"},
+		{say: "QUIT", want: "221"},
+	}
+}
+
+// readByPOP3 reads mail as a mail program does.
+func (d *demo) readByPOP3(name string) error {
+	user := name + "@" + demoDomain
+	d.say("\n%s reads mail by POP3 with TLS:\n", user)
+	c, err := d.connect("995")
+	if err != nil {
+		return err
+	}
+	defer func() { c.Close() }() // as in bySMTP
+	if c, err = d.encrypt(c); err != nil {
+		return err
+	}
+	if err := d.converse(c, []line{
+		{want: "+OK"},
+		{say: "USER " + user, want: "+OK"},
+		{say: "PASS " + d.passwords[user], shown: "PASS (the password)", want: "+OK"},
+		{say: "STAT", want: "+OK"},
+		{say: "RETR 1", want: "+OK"},
+	}); err != nil {
+		return err
+	}
+	text, err := c.ReadDotLines()
+	if err != nil {
+		return err
+	}
+	d.say("  S: %s\n  S: .", strings.Join(text, "\n  S: "))
+	return d.converse(c, []line{{say: "QUIT", want: "+OK"}})
+}
+
+// A conn is a connection to one of our services.
+type conn struct {
+	*textproto.Conn
+	raw net.Conn
+}
+
+// connect connects to a service.
+func (d *demo) connect(service string) (conn, error) {
+	raw, err := net.DialTimeout("tcp", fmt.Sprintf("127.0.0.1:%d", d.ports[service]), demoPatience)
+	if err != nil {
+		return conn{}, err
+	}
+	return conn{textproto.NewConn(raw), raw}, raw.SetDeadline(time.Now().Add(demoPatience))
+}
+
+// encrypt begins TLS. The certificate is the one that the service has made for
+// itself, and is checked.
+func (d *demo) encrypt(c conn) (conn, error) {
+	cert, err := os.ReadFile(d.path("data", "selfsigned.pem"))
+	if err != nil {
+		return c, err
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(cert)
+	secure := tls.Client(c.raw, &tls.Config{RootCAs: roots, ServerName: demoHost})
+	if err := secure.Handshake(); err != nil {
+		return c, err
+	}
+	d.say("  (from here on the connection is encrypted)")
+	return conn{textproto.NewConn(secure), secure}, nil
+}
+
+// converse says each line and shows the replies.
+func (d *demo) converse(c conn, dialog []line) error {
+	for _, l := range dialog {
+		if l.say != "" {
+			if err := c.PrintfLine("%s", l.say); err != nil {
 				return err
 			}
-			d.say("  C: %s", strings.NewReplacer("\r\n", "\n  C: ").Replace(step.say))
+			if l.shown == "" {
+				l.shown = strings.ReplaceAll(l.say, "\r\n", "\n  C: ")
+			}
+			d.say("  C: %s", l.shown)
 		}
-		_, reply, err := c.ReadResponse(step.code)
-		if err != nil {
-			return fmt.Errorf("reply to %q: %w", step.say, err)
+		for more := true; more; {
+			reply, err := c.ReadLine()
+			if err != nil {
+				return err
+			}
+			d.say("  S: %s", reply)
+			if !strings.HasPrefix(reply, l.want) {
+				return fmt.Errorf("unexpected reply %q", reply)
+			}
+			more = l.want[0] != '+' && strings.HasPrefix(reply[len(l.want):], "-")
 		}
-		d.say("  S: %d %s", step.code, reply)
 	}
 	return nil
 }

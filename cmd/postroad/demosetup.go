@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -47,7 +48,7 @@ func (d *demo) setUp() (err error) {
 	for _, step := range []func() error{
 		d.findPrograms,
 		func() error { return os.CopyFS(d.path("etc"), os.DirFS(shipped)) },
-		d.accounts, d.masterFile, d.giveAway, d.mainFile,
+		d.masterFile, d.giveAway, d.mainFile, d.users,
 	} {
 		if err := step(); err != nil {
 			return err
@@ -184,21 +185,22 @@ func copyFile(from, to string) error {
 // demoUsers have mailboxes.
 var demoUsers = []string{"alice", "bob"}
 
-// accounts makes the users.
-func (d *demo) accounts() error {
-	uid, gid := os.Geteuid(), os.Getegid()
-	if d.owner != nil {
-		uid, gid = int(d.owner.Uid), int(d.owner.Gid)
+// users makes the users, with passwords that nobody else knows.
+func (d *demo) users() error {
+	if err := d.quietly("postroad", "-c", d.path("etc"), "domain", "add", demoDomain); err != nil {
+		return err
 	}
-	var passwd strings.Builder
+	d.passwords = map[string]string{}
 	for _, u := range demoUsers {
-		home := d.path("mail", demoDomain, u)
-		if err := os.MkdirAll(home, 0o700); err != nil {
-			return err
+		u += "@" + demoDomain
+		d.passwords[u] = strings.ToLower(rand.Text()[:12])
+		cmd := d.tool("postroad", "-c", d.path("etc"), "user", "add", u)
+		cmd.Stdin = strings.NewReader(d.passwords[u] + "\n")
+		if err := cmd.Run(); err != nil {
+			return fmt.Errorf("user %s: %w", u, err)
 		}
-		fmt.Fprintf(&passwd, "%s:x:%d:%d::%s:/bin/sh\n", u, uid, gid, home)
 	}
-	return os.WriteFile(d.path("etc", "passwd"), []byte(passwd.String()), 0o644)
+	return nil
 }
 
 // masterFile puts the services of the network on free ports of 127.0.0.1.
@@ -254,12 +256,13 @@ func (d *demo) mainFile() error {
 		"daemon_directory="+d.daemons, "command_directory="+d.commands,
 		"mail_owner="+d.names["user"], "default_privs="+d.names["user"], "setgid_group="+d.names["group"],
 		"maillog_file="+d.path("maillog"), "maillog_file_prefixes="+d.dir,
-		"myhostname="+demoHost, "myorigin=$mydomain", "mydestination=$mydomain, $myhostname, localhost",
+		"myhostname="+demoHost, "myorigin=$mydomain", "mydestination=$myhostname, localhost",
 		"inet_interfaces=127.0.0.1", "inet_protocols=ipv4",
 		// No question and no mail leaves this host.
 		"disable_dns_lookups=yes", "smtpd_peername_lookup=no",
 		"default_transport=error:5.7.1 the demonstration sends no mail to other hosts",
-		"local_passwd_file=$config_directory/passwd", "local_recipient_maps=")
+		"virtual_mailbox_base="+d.path("mail"), "virtual_minimum_uid=1",
+		"virtual_alias_maps=inline:{postmaster="+demoUsers[0]+"@"+demoDomain+"}")
 }
 
 // tool prepares one of our commands, run by the account that runs all. An

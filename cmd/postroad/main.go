@@ -70,7 +70,7 @@ func (s exitStatus) Error() string { return fmt.Sprintf("exit status %d", int(s)
 // execute reads the command line and carries out its command.
 func (s *system) execute(args []string) error {
 	dir := ""
-	if len(args) == 1 && args[0] == "--help" {
+	if getopt.HelpAsked(args, "--help", "-h") {
 		args = []string{"help"}
 	}
 	rest, err := getopt.Parse(args, "c:Dv", func(option byte, value string) error {
@@ -83,7 +83,7 @@ func (s *system) execute(args []string) error {
 		return nil
 	})
 	if err != nil || len(rest) == 0 {
-		return fmt.Errorf("usage: %s [-Dv] [-c config_dir] command; \"%s help\" lists the commands", s.program, s.program)
+		return getopt.Usage(err, fmt.Sprintf("usage: %s [-Dv] [-c config_dir] command; \"%s help\" lists the commands", s.program, s.program))
 	}
 	command, known := find(rest[0])
 	if !known {

@@ -166,6 +166,14 @@ func (l *List) All(f func(User)) error {
 	return err
 }
 
+// Forget makes the next method look at the file: somebody says that it has
+// changed.
+func (l *List) Forget() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.checked = time.Time{}
+}
+
 // refresh reads the file anew when it has changed.
 func (l *List) refresh(interval time.Duration) {
 	if now := time.Now(); interval == 0 || now.Sub(l.checked) >= interval {

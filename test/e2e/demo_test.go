@@ -45,7 +45,8 @@ func TestDemoOnce(t *testing.T) {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	for _, want := range []string{`pickup\[\d+\]: \w+: uid=`, `smtpd\[\d+\]: \w+: client=`, `status=sent`, `: removed`,
-		`It is now in .*/alice/Maildir/new/`, `It is now in .*/bob/Maildir/new/`} {
+		`It is now in .*/alice/Maildir/new/`, `sasl_username=alice@example\.com`, `It is now in .*/bob/Maildir/new/`,
+		`S: \+OK Logged in`, `S: Subject: with a password`} {
 		if !regexp.MustCompile(want).Match(out) {
 			t.Errorf("nothing matches %s in:\n%s", want, out)
 		}
