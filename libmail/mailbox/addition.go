@@ -336,3 +336,30 @@ func (b *Box) identity(validity uint32) error {
 func ValidKeyword(name string) bool {
 	return name != "" && len(name) <= maxKeyword && !strings.ContainsAny(name, " (){%*\"\\]\x7f\r\n\t")
 }
+
+// Moved tells the Box that its Maildir was renamed.
+func (b *Box) Moved(dir string) { b.dir, b.list.dir, b.words.dir = dir, dir, dir }
+
+// Rewrite replaces what was written with what f writes, and finishes it; f
+// reads the old contents.
+func (d *Addition) Rewrite(f func(old io.ReaderAt, size int64) error) error {
+	old, size, err := d.Reader()
+	if err != nil {
+		return err
+	}
+	from := d.f
+	defer from.Close() // it has been read
+	next, err := os.OpenFile(d.path+".2", os.O_RDWR|os.O_CREATE|os.O_EXCL|syscall.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return err
+	}
+	d.f, d.size = next, sizes{w: next}
+	d.out.Reset(&d.size)
+	if err := os.Rename(d.path+".2", d.path); err != nil {
+		return err
+	}
+	if err := f(old, size); err != nil {
+		return err
+	}
+	return d.Finish()
+}
