@@ -43,6 +43,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -51,9 +52,16 @@ import (
 	"time"
 
 	"postroad/libmail/conf"
+	"postroad/libmail/getopt"
 )
 
+const usage = "usage: master [-c config_dir] [-w] [-t] [-v] [-e seconds] [-disD]"
+
 func main() {
+	if getopt.HelpAsked(os.Args[1:], "--help", "-h") {
+		fmt.Print(getopt.Help(usage, "master(8)"))
+		return
+	}
 	o, err := parseArgs(os.Args)
 	if err != nil {
 		fail(err)
@@ -99,7 +107,10 @@ func parseArgs(argv []string) (options, error) {
 	for i := 1; i < len(argv); i++ {
 		arg := argv[i]
 		if len(arg) < 2 || arg[0] != '-' {
-			return o, fmt.Errorf("usage: %s [-c config_dir] [-w] [-t] [-v] [-e seconds] [-disD]", filepath.Base(argv[0]))
+			return o, errors.New(usage)
+		}
+		if strings.HasPrefix(arg, "--") {
+			return o, fmt.Errorf("%s: no such option", arg)
 		}
 		for j := 1; j < len(arg); j++ {
 			letter := arg[j]

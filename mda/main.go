@@ -25,6 +25,7 @@ import (
 	"os"
 	"time"
 
+	"postroad/libmail/getopt"
 	"postroad/libmail/ipc"
 	"postroad/libmail/privs"
 	"postroad/libmail/proto"
@@ -33,7 +34,13 @@ import (
 // patience bounds how long a client may take in the middle of a request.
 const patience = time.Hour
 
+const usage = "usage: mda [-w directory]...; it is started by local and virtual"
+
 func main() {
+	if getopt.HelpAsked(os.Args[1:], "--help", "-h") {
+		fmt.Print(getopt.Help(usage, "mda(8)"))
+		return
+	}
 	if err := run(os.Args[1:]); err != nil {
 		fmt.Fprintf(os.Stderr, "mda: fatal: %v\n", err)
 		os.Exit(1)
@@ -46,7 +53,7 @@ func run(args []string) error {
 		write = append(write, args[1])
 	}
 	if len(args) > 0 {
-		return fmt.Errorf("usage: mda [-w directory]...; it is started by local and virtual")
+		return getopt.Usage(fmt.Errorf("%w: unrecognized option '%s'", getopt.ErrUsage, args[0]), usage)
 	}
 	conn, err := privs.HelperConn()
 	if err != nil {

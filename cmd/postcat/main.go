@@ -51,6 +51,10 @@ const usage = "usage: postcat [-b (body text)] [-c config_dir] [-d (decimal reco
 	"[-f (file name prefix)] [-h (header text)] [-o (print offsets)] [-q (access queue)] [-r (raw order)] [-s offset] [-v] [file(s)...]"
 
 func main() {
+	if getopt.HelpAsked(os.Args[1:], "--help") {
+		fmt.Print(getopt.Help(usage, "postcat(1)"))
+		return
+	}
 	log := maillog.New(filepath.Base(os.Args[0]), maillog.Terminal(os.Stderr))
 	out := bufio.NewWriter(os.Stdout)
 	err := run(os.Args[1:], os.Stdin, out, log)
@@ -100,7 +104,7 @@ func parse(args []string) (o options, files []string, err error) {
 		return nil
 	})
 	if errors.Is(err, getopt.ErrUsage) {
-		return o, nil, errors.New(usage)
+		return o, nil, getopt.Usage(err, usage)
 	}
 	if !o.body && !o.envelope && !o.header {
 		o.body, o.envelope, o.header = true, true, true

@@ -44,9 +44,14 @@ import (
 	"bufio"
 	"fmt"
 	"os"
+	"postroad/libmail/getopt"
 )
 
 func main() {
+	if getopt.HelpAsked(os.Args[1:], "--help") {
+		fmt.Print(getopt.Help(usage, "postconf(1)"))
+		return
+	}
 	out := bufio.NewWriter(os.Stdout)
 	complain := func(text string) { fmt.Fprintf(os.Stderr, "%s: %s\n", os.Args[0], text) }
 	err := run(os.Args[1:], out, complain)

@@ -108,7 +108,7 @@ func parseOptions(args []string) (options, error) {
 		return nil
 	})
 	if errors.Is(err, getopt.ErrUsage) {
-		return o, errors.New(usage)
+		return o, getopt.Usage(err, usage)
 	}
 	if err != nil {
 		return o, err

@@ -27,6 +27,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -41,7 +42,13 @@ import (
 // kickTime bounds the wait for a busy service.
 const kickTime = 10 * time.Second
 
+const usage = "usage: postkick [-c config_dir] [-v] class service request"
+
 func main() {
+	if getopt.HelpAsked(os.Args[1:], "--help", "-h") {
+		fmt.Print(getopt.Help(usage, "postkick(1)"))
+		return
+	}
 	name := filepath.Base(os.Args[0])
 	log := maillog.New(name, maillog.Terminal(os.Stderr))
 	configDir := ""
@@ -52,7 +59,7 @@ func main() {
 		return nil
 	})
 	if err != nil || len(rest) != 3 {
-		log.Fatal("usage: %s [-c config_dir] [-v] class service request", name)
+		log.Fatal("%v", getopt.Usage(err, usage))
 	}
 	c, err := conf.Load(configDir)
 	if err != nil {

@@ -28,6 +28,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -44,7 +45,13 @@ import (
 // exitTempFail is EX_TEMPFAIL of sysexits.h: every failure of ours may pass.
 const exitTempFail = 75
 
+const usage = "usage: postlock [-c config_dir] [-l lock_style] [-v] folder command..."
+
 func main() {
+	if getopt.HelpAsked(os.Args[1:], "--help", "-h") {
+		fmt.Print(getopt.Help(usage, "postlock(1)"))
+		return
+	}
 	syscall.Umask(022)
 	name := filepath.Base(os.Args[0])
 	log := maillog.New(name, maillog.Terminal(os.Stderr)).ExitStatus(exitTempFail)
@@ -59,7 +66,7 @@ func main() {
 		return nil
 	})
 	if err != nil || len(rest) < 2 {
-		log.Fatal("usage: %s [-c config_dir] [-l lock_style] [-v] folder command...", name)
+		log.Fatal("%v", getopt.Usage(err, usage))
 	}
 	c, err := conf.Load(configDir)
 	if err != nil {

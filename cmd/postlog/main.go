@@ -62,6 +62,8 @@ type options struct {
 	text      []string
 }
 
+const usage = "usage: postlog [-c config_dir] [-i] [-p priority] [-t tag] [-v] [text]"
+
 func parse(args []string) (o options, err error) {
 	o.text, err = getopt.Parse(args, "c:ip:t:v", func(option byte, value string) error {
 		switch option {
@@ -78,13 +80,17 @@ func parse(args []string) (o options, err error) {
 		}
 		return nil
 	})
-	if errors.Is(err, getopt.ErrUsage) {
-		err = errors.New("usage: postlog [-c config_dir] [-i] [-p priority] [-t tag] [-v] [text]")
+	if err != nil {
+		err = getopt.Usage(err, usage)
 	}
 	return o, err
 }
 
 func main() {
+	if getopt.HelpAsked(os.Args[1:], "--help", "-h") {
+		fmt.Print(getopt.Help(usage, "postlog(1)"))
+		return
+	}
 	privs.ShedRuntimeEnv("postlog")
 	syscall.Umask(022)
 	log := maillog.New("postlog", maillog.Terminal(os.Stderr))

@@ -80,7 +80,7 @@ func parse(args []string) (o options, err error) {
 		return nil
 	})
 	if err != nil || o.mode == 0 || len(rest) > 0 {
-		return o, errors.New(usage)
+		return o, getopt.Usage(err, usage)
 	}
 	switch {
 	case o.mode == 's' && !validSite(o.value):
@@ -107,6 +107,10 @@ func clip(s string) string {
 }
 
 func main() {
+	if getopt.HelpAsked(os.Args[1:], "--help", "-h") {
+		fmt.Print(getopt.Help(usage, "postqueue(1)"))
+		return
+	}
 	privs.ShedRuntimeEnv("postqueue")
 	syscall.Umask(022)
 	log := maillog.New("postqueue", maillog.Terminal(os.Stderr)).ExitStatus(exitUnavailable)

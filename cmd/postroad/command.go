@@ -69,6 +69,7 @@ func (s *system) help([]string) error {
 	for _, c := range commands {
 		fmt.Fprintf(s.out, "  %-16s %s\n", strings.TrimSpace(c.name+" "+c.arguments), c.help)
 	}
-	fmt.Fprintf(s.out, "\nThe configuration is in /etc/postfix unless -c names another directory.\n")
+	fmt.Fprintf(s.out, "\nThe configuration is in /etc/postfix unless -c names another directory.\n"+
+		"The manual page postroad(1) says the rest.\n")
 	return nil
 }

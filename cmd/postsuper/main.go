@@ -100,7 +100,7 @@ func parse(args []string) (o options, queues []string, err error) {
 		return nil
 	})
 	if errors.Is(err, getopt.ErrUsage) {
-		err = errors.New(usage)
+		err = getopt.Usage(err, usage)
 	}
 	if !any {
 		o.repair = repair{structure: true, purge: true}
@@ -109,6 +109,10 @@ func parse(args []string) (o options, queues []string, err error) {
 }
 
 func main() {
+	if getopt.HelpAsked(os.Args[1:], "--help") {
+		fmt.Print(getopt.Help(usage, "postsuper(1)"))
+		return
+	}
 	program := filepath.Base(os.Args[0])
 	log := maillog.New(program, maillog.Terminal(os.Stderr))
 	o, queues, err := parse(os.Args[1:])

@@ -204,7 +204,7 @@ func TestNamesChangedStopActions(t *testing.T) {
 
 func TestUsage(t *testing.T) {
 	for _, c := range []struct{ rule, args, want string }{
-		{"an unknown option is refused", "-x", usage},
+		{"an unknown option is refused, and named", "-x", usage + " (invalid option -- 'x')"},
 		{"a directory must be absolute", "-c conf", "-c requires absolute pathname"},
 	} {
 		if _, _, err := parse(strings.Fields(c.args)); err == nil || err.Error() != c.want {

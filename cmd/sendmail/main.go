@@ -52,6 +52,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -60,6 +61,7 @@ import (
 	"syscall"
 
 	"postroad/libmail/conf"
+	"postroad/libmail/getopt"
 	"postroad/libmail/maillog"
 	"postroad/libmail/server"
 )
@@ -71,6 +73,10 @@ func main() {
 	syscall.Umask(022)
 	signal.Ignore(syscall.SIGPIPE)
 	name := filepath.Base(os.Args[0])
+	if getopt.HelpAsked(os.Args[1:], "--help") {
+		fmt.Print(getopt.Help(usage(name), "sendmail(1)"))
+		return
+	}
 	log := maillog.New(name, maillog.Terminal(os.Stderr)).ExitStatus(exitTempFail)
 	args := append([]string(nil), os.Args[1:]...)
 	if dir := configDir(args); dir != "" {

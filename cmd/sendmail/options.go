@@ -155,6 +155,8 @@ func oldVERP(args []string) bool {
 	return strings.HasPrefix(args[0], "-V") && len(args[0]) == 4
 }
 
+func usage(name string) string { return "usage: " + name + " [options]" }
+
 // parse reads the command line.
 func parse(name string, args []string, c *conf.Config, log *maillog.Logger) (*options, error) {
 	p := &parser{options: options{context: proto.RuleLocal}, conf: c, log: log}
@@ -168,7 +170,7 @@ func parse(name string, args []string, c *conf.Config, log *maillog.Logger) (*op
 	}
 	rest, err := scan(args, p.odd, p.option)
 	if errors.Is(err, getopt.ErrUsage) {
-		err = fmt.Errorf("usage: %s [options]", name)
+		err = getopt.Usage(err, usage(name))
 	}
 	if err == nil {
 		err = p.oddErr

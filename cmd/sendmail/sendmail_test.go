@@ -67,8 +67,8 @@ func TestOptions(t *testing.T) {
 		{"-O of Sendmail is ignored", "sendmail", []string{"-O", "DeliveryMode=b"}, func(o *options) {}, ""},
 		{"-t needs delivery mode", "sendmail", []string{"-t", "-bp"}, nil, "-t can be used only in delivery mode"},
 		{"-bv and -v", "sendmail", []string{"-bv", "-v"}, nil, "-v option cannot be used with -bv"},
-		{"an unknown option", "sendmail", []string{"-j"}, nil, "usage: sendmail [options]"},
-		{"a missing value", "sendmail", []string{"-f"}, nil, "usage: sendmail [options]"},
+		{"an unknown option", "sendmail", []string{"-j"}, nil, "usage: sendmail [options] (invalid option -- 'j')"},
+		{"a missing value", "sendmail", []string{"-f"}, nil, "usage: sendmail [options] (option requires an argument -- 'f')"},
 		{"-bx", "sendmail", []string{"-bx"}, nil, "unsupported: -bx"},
 		{"VERP characters are checked", "sendmail", []string{"-XVab"}, nil, "-V requires two characters from -=+"},
 	}

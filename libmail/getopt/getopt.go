@@ -4,6 +4,7 @@ package getopt
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -30,6 +31,9 @@ func Parse(args []string, spec string, each func(option byte, value string) erro
 			cluster = cluster[1:]
 			i := strings.IndexByte(spec, option)
 			if option == ':' || i < 0 {
+				if strings.HasPrefix(arg, "--") {
+					return nil, fmt.Errorf("%w: unrecognized option '%s'", ErrUsage, arg)
+				}
 				return nil, fmt.Errorf("%w: invalid option -- '%c'", ErrUsage, option)
 			}
 			value := ""
@@ -49,4 +53,28 @@ func Parse(args []string, spec string, each func(option byte, value string) erro
 		}
 	}
 	return nil, nil
+}
+
+// Usage makes of an error of Parse what a command says about it: its usage
+// text, and the option that is wrong. An error of each stays what it is, and a
+// nil err is a command line without the right number of arguments.
+func Usage(err error, text string) error {
+	if err != nil && !errors.Is(err, ErrUsage) {
+		return err
+	}
+	if err == nil || err == ErrUsage {
+		return errors.New(text)
+	}
+	return fmt.Errorf("%s (%s)", text, strings.TrimPrefix(err.Error(), ErrUsage.Error()+": "))
+}
+
+// HelpAsked reports whether the command line is nothing but one of the forms
+// that ask for help: "--help", and "-h" where that is no other option.
+func HelpAsked(args []string, forms ...string) bool {
+	return len(args) == 1 && slices.Contains(forms, args[0])
+}
+
+// Help is the answer to "--help": the usage text, and where to read on.
+func Help(usage, page string) string {
+	return usage + "\nThe manual page " + page + " says the rest.\n"
 }

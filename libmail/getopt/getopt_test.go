@@ -15,6 +15,7 @@ func TestParse(t *testing.T) {
 		{"options end at --", "-a -- -b", "a | -b"},
 		{"a lone - is no option", "-a - -b", "a | - -b"},
 		{"an unknown option is refused", "-ax", "invalid option -- 'x'"},
+		{"an unknown long option is named whole", "--nosuch", "unrecognized option '--nosuch'"},
 		{"a colon is no option", "-:", "invalid option -- ':'"},
 		{"a missing value is refused", "-c", "option requires an argument -- 'c'"},
 	} {
@@ -41,6 +42,30 @@ func TestParse(t *testing.T) {
 	stop := errors.New("stop")
 	if _, err := Parse([]string{"-a"}, "a", func(byte, string) error { return stop }); err != stop {
 		t.Errorf("an error of the caller is returned: %v", err)
+	}
+}
+
+func TestUsage(t *testing.T) {
+	_, unknown := Parse([]string{"-x"}, "a", nil)
+	other := errors.New("bad offset: x")
+	for _, c := range []struct {
+		rule string
+		err  error
+		want string
+	}{
+		{"the option that is wrong is named", unknown, "usage: cmd [-a] (invalid option -- 'x')"},
+		{"an error of the command stays", other, "bad offset: x"},
+		{"wrong arguments get the usage alone", nil, "usage: cmd [-a]"},
+	} {
+		if got := Usage(c.err, "usage: cmd [-a]").Error(); got != c.want {
+			t.Errorf("%s: %q, want %q", c.rule, got, c.want)
+		}
+	}
+	if !HelpAsked([]string{"--help"}, "--help") || HelpAsked([]string{"-h"}, "--help") || HelpAsked([]string{"--help", "x"}, "--help") {
+		t.Error("help is asked by one word alone, in one of the forms")
+	}
+	if got := Help("usage: cmd", "cmd(1)"); got != "usage: cmd\nThe manual page cmd(1) says the rest.\n" {
+		t.Errorf("Help: %q", got)
 	}
 }
 

@@ -92,6 +92,10 @@ type job struct {
 // nothing was found or deleted, and 1 after an error.
 func Main(t Tool) {
 	program := filepath.Base(os.Args[0])
+	if forms := helpForms(t.Letters); getopt.HelpAsked(os.Args[1:], forms...) {
+		fmt.Print(getopt.Help(t.usage(program), program+"(1)"))
+		return
+	}
 	log := maillog.New(program, maillog.Terminal(os.Stderr))
 	syscall.Umask(0o022)
 	j := &job{Tool: t, log: log, in: os.Stdin, out: bufio.NewWriter(os.Stdout)}
@@ -114,13 +118,23 @@ func Main(t Tool) {
 	}
 }
 
+// helpForms are the ways to ask a command for help that has these letters.
+func helpForms(letters string) []string {
+	if strings.Contains(letters, "h") {
+		return []string{"--help"}
+	}
+	return []string{"--help", "-h"}
+}
+
+func (t Tool) usage(program string) string { return "usage: " + program + " " + t.Usage }
+
 // parse reads the command line.
 func (j *job) parse(program string, args []string) error {
 	j.Duplicates = table.DupWarn
 	rest, err := getopt.Parse(args, "c:d:fijnNopq:rsuvw"+j.Letters, j.option)
 	switch {
 	case errors.Is(err, getopt.ErrUsage), err == nil && len(rest) == 0 && j.mode != list:
-		return fmt.Errorf("usage: %s %s", program, j.Usage)
+		return getopt.Usage(err, j.usage(program))
 	case err == nil && j.json && j.mode != query && j.mode != list:
 		return errors.New("option -j requires -q or -s")
 	}

@@ -96,7 +96,7 @@ func TestWhatIsRefused(t *testing.T) {
 	dir := folder(t, map[string]string{"t": "a 1\n"})
 	for _, c := range []struct{ rule, args, want string }{
 		{"two modes", "-q a -s t", "specify only one of -d -i -q or -s"},
-		{"an unknown option", "-y t", "usage: postmap [options]"},
+		{"an unknown option", "-y t", "usage: postmap [options] (invalid option -- 'y')"},
 		{"no table", "-q a", "usage: postmap [options]"},
 		{"-j without output", "-j t", "option -j requires -q or -s"},
 		{"a table that is not there", "-q a hash:none", "open database none.db: no such file or directory"},

@@ -28,6 +28,12 @@ type options struct {
 // for other skeletons of its; they are accepted wherever it accepts them.
 const withValue = "nosmtier"
 
+// usage is what --help says; master(8) writes these command lines.
+func usage(program string) string {
+	return "usage: " + program + " [-l|-z|-m sessions] [-n service] [-t type] [-u] [-c] [-s sockets] [-S] [-v] [-o name=value]... [arguments]\n" +
+		"It is started by master(8), as master.cf says."
+}
+
 // parseArgs reads a daemon's command line:
 //
 //	PROGRAM [-l|-z|-m N] [-n service] [-t type] [-u] [-c] [-s sockets] [-S]
@@ -52,6 +58,9 @@ func parseArgs(program string, argv []string) (options, error) {
 		rest = rest[1:]
 		if arg == "--" {
 			break
+		}
+		if strings.HasPrefix(arg, "--") {
+			return o, fmt.Errorf("%s: no such option", arg)
 		}
 		var err error
 		if rest, err = o.cluster(arg[1:], rest); err != nil {

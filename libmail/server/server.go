@@ -25,6 +25,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"postroad/libmail/conf"
+	"postroad/libmail/getopt"
 	"postroad/libmail/maillog"
 	"postroad/libmail/privs"
 )
@@ -140,6 +141,10 @@ func (e *Env) panicked(what string, p any) bool {
 // Run is a daemon's main: it parses the arguments, loads the configuration,
 // opens the log, drops privileges, serves, and does not return.
 func Run(p Program) {
+	if getopt.HelpAsked(os.Args[1:], "--help", "-h") {
+		fmt.Print(getopt.Help(usage(p.Name), p.Name+"(8)"))
+		os.Exit(0)
+	}
 	o, err := parseArgs(p.Name, os.Args)
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "%s: fatal: %v\n", p.Name, err)
