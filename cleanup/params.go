@@ -11,6 +11,7 @@ import (
 	"postroad/libmail/conf"
 	"postroad/libmail/maillog"
 	"postroad/libmail/message"
+	"postroad/libmail/proto"
 	"postroad/libmail/server"
 	"postroad/libmail/table"
 )
@@ -168,8 +169,9 @@ func openTables(env *server.Env, local *localDomains) (t tables, err error) {
 		Delimiters: addr.Delimiters{Set: c.String("recipient_delimiter"),
 			OwnerRequest: c.Bool("owner_request_special"), DoubleBounce: c.String("double_bounce_sender")},
 		Stale: func(name string) { env.Restart("table " + name + " has changed") },
+		Proxy: proto.TableProxy(c),
 	}
-	text := table.Options{Fold: table.FoldNone, Log: env.Log, Stale: address.Stale}
+	text := table.Options{Fold: table.FoldNone, Log: env.Log, Stale: address.Stale, Proxy: address.Proxy}
 	for _, m := range []struct {
 		maps  **table.Maps
 		title string
@@ -211,13 +213,7 @@ type localDomains struct {
 
 func newLocalDomains(c *conf.Config, log *maillog.Logger) (*localDomains, error) {
 	l := &localDomains{origin: addr.Fold(c.String("myorigin")), own: c.OwnAddresses()}
-	for _, a := range c.List("proxy_interfaces") {
-		ip, err := netip.ParseAddr(strings.Trim(a, "[]"))
-		if err != nil {
-			return nil, fmt.Errorf("proxy_interfaces: %w", err)
-		}
-		l.own = append(l.own, ip)
-	}
+	l.own = append(l.own, c.ProxyAddresses()...)
 	var err error
 	l.names, err = table.OpenMatchList("mydestination", table.StringList, c.String("mydestination"),
 		table.DotParents, table.Options{Log: log, UTF8: c.Bool("smtputf8_enable")})

@@ -149,7 +149,7 @@ func (l *local) open(env *server.Env) error {
 	l.params = newParams(env.Conf)
 	l.service = env.Service
 	o := table.Options{Log: env.Log, UTF8: env.Conf.Bool("smtputf8_enable"), Delimiters: l.delimiter,
-		Trust: table.NoSubstitution | table.NoServer, Stale: func(name string) { env.Restart("table " + name + " has changed") }}
+		Trust: table.Paranoid, Stale: func(name string) { env.Restart("table " + name + " has changed") }}
 	for _, m := range []struct {
 		maps  **table.Maps
 		names []string
