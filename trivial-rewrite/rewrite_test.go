@@ -2,6 +2,7 @@ package main
 
 import (
 	"testing"
+	"time"
 
 	"postroad/libmail/proto"
 )
@@ -63,6 +64,27 @@ func FuzzAddress(f *testing.F) {
 		r := s.Resolve("", address)
 		if r.Flags&proto.ClassMask == 0 && r.Flags&proto.ResolveFail == 0 {
 			t.Errorf("%q has no class: %+v", address, r)
+		}
+	})
+}
+
+// FuzzStandardStays: what the client's half takes for its own answer, without
+// asking, is what we would have answered, whatever main.cf says.
+func FuzzStandardStays(f *testing.F) {
+	for _, address := range []string{"user@example.org", "a.b+c_d@Host-1.example.org", "user@host", "u@a.b.", "a!b@c.d", "u%x@a.b", "-@1.2"} {
+		f.Add(address)
+	}
+	s, _ := start(f, "append_dot_mydomain = yes\nmydomain = my.test\nmyorigin = origin.test\nremote_header_rewrite_domain = invalid.test")
+	nobody := proto.NewRewriteClient(f.TempDir()+"/none", time.Second)
+	f.Fuzz(func(t *testing.T, address string) {
+		taken, err := nobody.Rewrite(proto.RuleRemote, address)
+		if err != nil {
+			return // it would have been asked about
+		}
+		for _, rule := range []string{proto.RuleLocal, proto.RuleRemote, proto.RuleInval} {
+			if got, err := s.Rewrite(rule, address); got != taken || err != nil {
+				t.Errorf("%s %q becomes %q, %v", rule, address, got, err)
+			}
 		}
 	})
 }

@@ -102,6 +102,37 @@ func (f fakeRewrite) ResolveProbe(sender, address string) Resolved {
 	return r
 }
 
+func TestIsStandard(t *testing.T) {
+	for _, c := range []struct {
+		rule, address string
+		want          bool
+	}{
+		{"words at a domain with a dot", "first.last+tag_x=y-z@Mail-1.Example.COM", true},
+		{"append_at_myorigin completes it", "user", false},
+		{"append_dot_mydomain completes it", "user@host", false},
+		{"a dot at the end goes", "user@example.com.", false},
+		{"so that two stay for the sender to see", "user@example..com", false},
+		{"swap_bangpath turns it", "site!user", false},
+		{"allow_percent_hack", "user%site", false},
+		{"operators behind a domain are asked about", "a!b@example.com", false},
+		{"a source route goes", "@site.example:user@example.com", false},
+		{"the null address", "", false},
+		{"no local part", "@example.com", false},
+		{"no domain", "user@", false},
+		{"dots that need quotes", ".user@example.com", false},
+		{"two dots", "us..er@example.com", false},
+		{"an address in brackets", "user@[192.0.2.1]", false},
+		{"two at signs", "a@b@example.com", false},
+		{"quotes", `"a b"@example.com`, false},
+		{"a comment", "user(x)@example.com", false},
+		{"eight bits", "\xc3\xbcser@example.com", false},
+	} {
+		if got := isStandard(c.address); got != c.want {
+			t.Errorf("%s: %q: %v", c.rule, c.address, got)
+		}
+	}
+}
+
 func TestRewrite(t *testing.T) {
 	talk(t, "rewrite", func(c *ipc.Conn) error { return ServeRewrite(c, fakeRewrite{}) }, func(path string) {
 		c := NewRewriteClient(path, time.Second)

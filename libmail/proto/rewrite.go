@@ -2,6 +2,7 @@ package proto
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"postroad/libmail/attr"
@@ -74,7 +75,11 @@ func NewRewriteClient(path string, timeout time.Duration) *RewriteClient {
 }
 
 // Rewrite brings an address, in external (quoted) form, into standard form.
+// One that no rule changes, as most are, is its own answer.
 func (c *RewriteClient) Rewrite(rule, address string) (result string, err error) {
+	if isStandard(address) {
+		return address, nil
+	}
 	var flags ResolveFlags
 	err = c.IPC.Do(func(conn *ipc.Conn) error {
 		out, in := conn.Out(), conn.In()
@@ -129,6 +134,37 @@ func (c *RewriteClient) resolve(request, sender, address string) (r Resolved, er
 		err = fmt.Errorf("resolve %s: temporary failure", address)
 	}
 	return r, err
+}
+
+// isStandard reports whether an address is words@domain.domain of letters,
+// digits and what else no rule of trivial-rewrite looks at, whatever main.cf
+// says. It may say no to others that would stay as they are.
+func isStandard(address string) bool {
+	local, domain, found := strings.Cut(address, "@")
+	return found && dottedWords(local, "_+=") > 0 && dottedWords(domain, "") > 1
+}
+
+// dottedWords is the number of words in text between single dots; 0 when one
+// is empty or has another character than letters, digits, hyphens and more.
+func dottedWords(text, more string) int {
+	words, empty := 0, true
+	for i := 0; i < len(text); i++ {
+		switch b := text[i]; {
+		case b == '.':
+			if empty {
+				return 0
+			}
+			words, empty = words+1, true
+		case b >= 'a' && b <= 'z', b >= 'A' && b <= 'Z', b >= '0' && b <= '9', b == '-', strings.IndexByte(more, b) >= 0:
+			empty = false
+		default:
+			return 0
+		}
+	}
+	if empty {
+		return 0
+	}
+	return words + 1
 }
 
 // ServeRewrite runs the server's half until the client closes.
