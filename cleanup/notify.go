@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"io"
 	"sync/atomic"
 	"time"
 
@@ -26,11 +27,14 @@ type notifier struct {
 	missed atomic.Bool
 	quit   chan struct{} // closed: send what waits, then end
 	done   chan struct{}
+
+	conn  *ipc.Conn      // nil: none
+	ended chan *ipc.Conn // those that the queue manager closed
 }
 
 func newNotifier(path string, log *maillog.Logger) *notifier {
 	return &notifier{path: path, log: log, ids: make(chan string, notifyQueue),
-		quit: make(chan struct{}), done: make(chan struct{})}
+		quit: make(chan struct{}), done: make(chan struct{}), ended: make(chan *ipc.Conn)}
 }
 
 // queued says that a message is in incoming. It does not wait.
@@ -46,10 +50,11 @@ func (n *notifier) queued(id string) {
 // a scan: an earlier process may have had no time for its last words.
 func (n *notifier) run() {
 	defer close(n.done)
+	defer n.hangUp()
 	request := []byte{proto.TriggerIncoming}
 	for {
 		if len(request) > 0 {
-			if err := ipc.Trigger(n.path, request, notifyTime); err != nil {
+			if err := n.send(request); err != nil {
 				n.log.Warning("%v -- new mail waits for the next scan", err)
 			}
 		}
@@ -57,6 +62,13 @@ func (n *notifier) run() {
 		select {
 		case id := <-n.ids:
 			request = appendNew(request, id)
+		case c := <-n.ended:
+			if c == n.conn {
+				n.hangUp()
+				// The last words may not have been read.
+				request = append(request, proto.TriggerIncoming)
+			}
+			continue
 		case <-n.quit:
 			if request = n.more(request); len(request) == 0 {
 				return
@@ -64,6 +76,50 @@ func (n *notifier) run() {
 			continue
 		}
 		request = n.more(request)
+	}
+}
+
+// send writes a request on the kept connection, or on a new one.
+func (n *notifier) send(request []byte) error {
+	if n.conn != nil {
+		if n.write(request) == nil {
+			return nil
+		}
+		n.hangUp()
+	}
+	c, err := ipc.Dial(n.path, notifyTime)
+	if err != nil {
+		return err
+	}
+	n.conn = c
+	go n.watch(c)
+	if err = n.write(request); err != nil {
+		n.hangUp()
+	}
+	return err
+}
+
+func (n *notifier) write(request []byte) error {
+	if _, err := n.conn.W.Write(request); err != nil {
+		return err
+	}
+	return n.conn.Flush()
+}
+
+// watch waits for the end of a connection: nothing comes on it.
+func (n *notifier) watch(c *ipc.Conn) {
+	_, _ = io.Copy(io.Discard, c.Conn) // any end is one
+	select {
+	case n.ended <- c:
+	case <-n.done:
+	}
+}
+
+// hangUp closes the connection.
+func (n *notifier) hangUp() {
+	if n.conn != nil {
+		n.conn.Close() // nothing is buffered in it that could be sent
+		n.conn = nil
 	}
 }
 

@@ -101,6 +101,7 @@ func start(env *server.Env, set *settings) (server.Service, error) {
 		m.post(func() { m.trigger([]byte(text)) })
 	})
 	svc.Resident = true
+	svc.ManyClients = true // each cleanup process keeps its connection
 	svc.Reload = func(c *conf.Config) error {
 		for _, name := range fixed {
 			if c.String(name) != env.Conf.String(name) {

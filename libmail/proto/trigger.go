@@ -1,8 +1,8 @@
 package proto
 
 // The queue manager's triggers: single bytes on public/qmgr, several in one
-// connection. Cleanup may name the message that it queued, so that the queue
-// manager need not scan for it:
+// write. Cleanup may name the message that it queued, so that the queue
+// manager need not scan for it, and keeps its connection:
 //
 //	W       wakeup: look for new mail
 //	D       look at deferred mail

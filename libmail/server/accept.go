@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -16,11 +17,12 @@ import (
 // descriptors or memory; as a log line goes with it, a second.
 const acceptPause = time.Second
 
-// Bounds on a trigger request and its time, and on a datagram.
+// Bounds on the time of a trigger request, and on datagrams.
 const (
-	maxTrigger  = 4096
 	triggerTime = 10 * time.Second
 	maxDatagram = 65536
+	maxDrain    = 100 // datagrams between two looks at whether we go on
+	restBelow   = 5   // as many at once are half of what the kernel queues (unix(7))
 )
 
 // passTime bounds how long a passing program may take to hand over.
@@ -78,13 +80,13 @@ func (r *running) session(c net.Conn) {
 	}()
 	switch {
 	case r.svc.stream != nil:
-		r.conversation(c)
+		r.conversation(c, r.svc.stream)
 	case r.svc.inet != nil && r.env.Type == "pass":
 		r.passed(c)
 	case r.svc.inet != nil:
 		r.svc.inet(r.ctx, c)
 	case r.svc.trigger != nil:
-		r.triggered(c)
+		r.conversation(c, r.triggered)
 	}
 }
 
@@ -100,8 +102,8 @@ func (r *running) apologize(c net.Conn) {
 	}
 }
 
-// conversation serves a Stream client.
-func (r *running) conversation(c net.Conn) {
+// conversation serves a client that may make further requests.
+func (r *running) conversation(c net.Conn, serve func(context.Context, *ipc.Conn)) {
 	conn := ipc.NewConn(c, r.ipcTimeout)
 	conn.OnRequest(func() bool { return !r.leaving.Load() && !r.changed() })
 	r.mu.Lock()
@@ -116,7 +118,7 @@ func (r *running) conversation(c net.Conn) {
 		r.mu.Unlock()
 		conn.Close() // also closes descriptors that nobody took
 	}()
-	r.svc.stream(r.ctx, conn)
+	serve(r.ctx, conn)
 }
 
 // shutdownConversations ends the conversations between two requests; only
@@ -206,21 +208,24 @@ func PassConn(path string, c net.Conn, said map[string]string, timeout time.Dura
 	return nil
 }
 
-// triggered reads a trigger request and serves it, one at a time.
-func (r *running) triggered(c net.Conn) {
-	if c.SetReadDeadline(time.Now().Add(triggerTime)) != nil {
-		return // closed already
+// triggered reads trigger requests and serves them, one at a time: what a
+// client wrote at once is one request. The first must come soon.
+func (r *running) triggered(ctx context.Context, conn *ipc.Conn) {
+	conn.SetTimeout(triggerTime)
+	for conn.Await() == nil {
+		request, _ := conn.R.Peek(conn.R.Buffered()) // they are in the buffer
+		if len(request) == conn.R.Size() {
+			// The last of several may have been cut: take whole lines.
+			if i := bytes.LastIndexByte(request, '\n'); i >= 0 {
+				request = request[:i+1]
+			}
+		}
+		r.serial.Lock()
+		r.svc.trigger(ctx, request)
+		r.serial.Unlock()
+		_, _ = conn.R.Discard(len(request)) // they are in the buffer
+		conn.SetTimeout(r.ipcTimeout)
 	}
-	request, err := io.ReadAll(io.LimitReader(c, maxTrigger))
-	if len(request) == 0 {
-		return
-	}
-	if err != nil {
-		r.env.Log.Debug("trigger: %v", err)
-	}
-	r.serial.Lock()
-	defer r.serial.Unlock()
-	r.svc.trigger(r.ctx, request)
 }
 
 // read serves a datagram socket or a FIFO until the process leaves.
@@ -229,22 +234,40 @@ func (r *running) read(s *socket) {
 	buf := make([]byte, maxDatagram)
 	for {
 		if s.wait() != nil || r.leaving.Load() {
+			// What came last may be for a process that does not come any more.
+			_, _ = r.readAll(s, buf) // nothing is read after an error
 			return
 		}
 		r.changed() // the next process is on its way; we serve until it is there
-		n, err := s.file.Read(buf)
-		if err != nil && !errors.Is(err, io.EOF) {
-			if r.leaving.Load() {
-				return
-			}
+		n, err := r.readAll(s, buf)
+		switch {
+		case err != nil:
 			r.env.Log.Warning("%v", err)
 			r.pause(acceptPause)
-			continue
-		}
-		if n > 0 {
-			r.packet(buf[:n])
+		case n < restBelow && r.svc.Rest > 0:
+			r.pause(r.svc.Rest)
 		}
 	}
+}
+
+// readAll serves the datagrams that wait in a socket, or a piece of a FIFO,
+// and returns their number.
+func (r *running) readAll(s *socket, buf []byte) (served int, err error) {
+	if r.svc.Drained != nil {
+		defer r.svc.Drained()
+	}
+	for served < maxDrain {
+		n, err := s.read(buf)
+		if err != nil || n == 0 {
+			return served, err
+		}
+		r.packet(buf[:n])
+		served++
+		if r.env.Type == "fifo" {
+			break
+		}
+	}
+	return served, nil
 }
 
 // packet serves one datagram or one piece of a FIFO.

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"net"
+	"time"
 
 	"postroad/libmail/conf"
 	"postroad/libmail/ipc"
@@ -37,6 +38,14 @@ type Service struct {
 	// through a bug of ours: "421 4.3.0 ...". The connection has a deadline.
 	Panicked func(c net.Conn)
 
+	// Drained, which may be nil, is called when a datagram service has served
+	// what waited: write what was collected.
+	Drained func()
+
+	// Rest is how long a datagram service then lets further ones gather, when
+	// they are so few that the kernel's queue will not fill meanwhile.
+	Rest time.Duration
+
 	// Resident services run as long as master does: they do not leave when
 	// idle, and are started again when they end.
 	Resident bool
@@ -65,7 +74,8 @@ func Inet(serve func(ctx context.Context, c net.Conn)) Service {
 	return Service{inet: serve}
 }
 
-// Trigger serves short requests without reply, one after the other.
+// Trigger serves short requests without reply, one after the other; request
+// is valid during the call.
 func Trigger(serve func(ctx context.Context, request []byte)) Service {
 	return Service{trigger: serve}
 }

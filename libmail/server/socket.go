@@ -70,6 +70,20 @@ func (s *socket) accept() (net.Conn, error) {
 	return c, err
 }
 
+// read takes what waits into p; 0 when there is nothing.
+func (s *socket) read(p []byte) (n int, err error) {
+	if cerr := s.raw.Control(func(fd uintptr) { n, err = unix.Read(int(fd), p) }); cerr != nil {
+		return 0, cerr
+	}
+	switch {
+	case err == nil:
+		return n, nil
+	case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.EINTR):
+		return 0, nil
+	}
+	return 0, os.NewSyscallError("read", err)
+}
+
 // interrupt makes wait return an error now and from now on.
 func (s *socket) interrupt() {
 	// An error means that the socket is closed, which does the same.
