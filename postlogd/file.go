@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -18,6 +19,7 @@ type file struct {
 	tag   string // of our own lines
 	out   writer
 	plain *os.File // the same when it is a regular file, else nil
+	lines []byte   // to be written, with their ends
 	lost  int      // lines since the last one that was written
 	torn  bool     // the last line was written in part
 }
@@ -76,32 +78,46 @@ func (f *file) rotated() string {
 	return "log file " + f.path
 }
 
-// write appends a line, and before it what became of the lines that could not
-// be written.
-func (f *file) write(line []byte) {
-	if f.lost > 0 {
-		text := fmt.Sprintf("warning: %d log lines lost", f.lost)
-		if !f.line([]byte(maillog.Line(time.Now(), server.LogHost(), f.tag, os.Getpid(), text))) {
-			f.lost++
-			return
-		}
-		f.lost = 0
-	}
-	if !f.line(line) {
-		f.lost++
+// flushSize is how much a file collects before it writes, in bytes.
+const flushSize = 64 << 10
+
+// add takes a line. It is in the file after flush.
+func (f *file) add(line []byte) {
+	f.lines = append(append(f.lines, maillog.Printable(string(line))...), '\n')
+	if len(f.lines) >= flushSize {
+		f.flush()
 	}
 }
 
-// line writes one line in one write.
-func (f *file) line(text []byte) bool {
-	b := make([]byte, 0, len(text)+2)
+// flush appends the lines in one write, and before them what became of those
+// that could not be written.
+func (f *file) flush() {
+	if len(f.lines) == 0 {
+		return
+	}
+	lines := f.lines
+	f.lines = f.lines[:0]
+	var head []byte
 	if f.torn {
-		b = append(b, '\n')
+		head = append(head, '\n')
 	}
-	b = append(append(b, maillog.Printable(string(text))...), '\n')
-	n, err := f.out.Write(b)
+	if f.lost > 0 {
+		text := fmt.Sprintf("warning: %d log lines lost", f.lost)
+		head = append(append(head, maillog.Line(time.Now(), server.LogHost(), f.tag, os.Getpid(), text)...), '\n')
+	}
+	if len(head) > 0 {
+		lines = append(head, lines...)
+	}
+	n, err := f.out.Write(lines)
 	if n > 0 {
-		f.torn = err != nil && b[n-1] != '\n'
+		f.torn = lines[n-1] != '\n'
 	}
-	return err == nil
+	switch {
+	case err == nil:
+		f.lost = 0
+	case n < len(head):
+		f.lost += bytes.Count(lines[len(head):], []byte("\n"))
+	default:
+		f.lost = bytes.Count(lines[n:], []byte("\n"))
+	}
 }

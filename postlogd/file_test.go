@@ -37,7 +37,8 @@ func TestOpen(t *testing.T) {
 			t.Errorf("%s: %v", c.rule, err)
 		}
 		if f != nil {
-			f.write([]byte("line\twith\x1bcontrols"))
+			f.add([]byte("line\twith\x1bcontrols"))
+			f.flush()
 			f.plain.Close()
 		}
 	}
@@ -98,14 +99,37 @@ func TestFullDisk(t *testing.T) {
 	d := &disk{room: 9}
 	f := &file{path: "log", tag: "postfix/postlogd", out: d}
 	for _, line := range []string{"first", "second", "third", "fourth"} {
-		f.write([]byte(line))
+		f.add([]byte(line))
+		f.flush()
 	}
 	d.room = 1000
-	f.write([]byte("fifth"))
-	f.write([]byte("sixth"))
+	f.add([]byte("fifth"))
+	f.add([]byte("sixth"))
+	f.flush()
 	lines := strings.Split(d.text.String(), "\n")
 	if len(lines) != 6 || lines[0] != "first" || lines[1] != "sec" || !strings.HasSuffix(lines[2], ": warning: 3 log lines lost") ||
 		lines[3] != "fifth" || lines[4] != "sixth" {
+		t.Errorf("got %q", lines)
+	}
+}
+
+// TestFullDiskInABatch: the lines behind the cut are lost, and no others.
+func TestFullDiskInABatch(t *testing.T) {
+	d := &disk{room: 9}
+	f := &file{path: "log", tag: "postfix/postlogd", out: d}
+	for _, line := range []string{"first", "second", "third"} {
+		f.add([]byte(line))
+	}
+	f.flush()
+	d.room = 20 // not enough for the word about the loss
+	f.add([]byte("fourth"))
+	f.flush()
+	d.room = 1000
+	f.add([]byte("fifth"))
+	f.flush()
+	lines := strings.Split(d.text.String(), "\n")
+	if n := len(lines); n != 6 || lines[0] != "first" || lines[1] != "sec" || len(lines[2]) != 19 ||
+		!strings.HasSuffix(lines[3], ": warning: 3 log lines lost") || lines[4] != "fifth" {
 		t.Errorf("got %q", lines)
 	}
 }

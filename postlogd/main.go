@@ -28,6 +28,7 @@ package main
 
 import (
 	"context"
+	"runtime"
 	"strings"
 	"time"
 
@@ -37,6 +38,7 @@ import (
 )
 
 func main() {
+	runtime.GOMAXPROCS(1) // one line follows the other
 	var f *file
 	server.Run(server.Program{
 		Name: "postlogd",
@@ -51,7 +53,8 @@ func main() {
 			if f == nil {
 				return server.Datagram(func(_ context.Context, line []byte) { forward(env.Log, string(line)) }), nil
 			}
-			s := server.Datagram(func(_ context.Context, line []byte) { f.write(line) })
+			s := server.Datagram(func(_ context.Context, line []byte) { f.add(line) })
+			s.Drained, s.Rest = f.flush, gather
 			s.Resident = true // no line has to wait for a start
 			var looked time.Time
 			s.Changed = func() string {
@@ -68,6 +71,10 @@ func main() {
 		},
 	})
 }
+
+// gather is how long lines gather, so that those of one message cost one
+// wakeup and one write.
+const gather = 2 * time.Millisecond
 
 // rotationCheck is how often the name of the file is looked at, at most.
 const rotationCheck = time.Second

@@ -82,8 +82,9 @@ type Datagram struct {
 // the line end. The backup, which may be nil, takes over while postlogd can't
 // be reached.
 func Postlog(path, host string, backup Sink) *Datagram {
+	pid := os.Getpid()
 	return &Datagram{path: path, backup: backup, format: func(_ Level, tag, text string) string {
-		return Line(time.Now(), host, tag, os.Getpid(), text)
+		return Line(time.Now(), host, tag, pid, text)
 	}}
 }
 
@@ -91,8 +92,9 @@ func Postlog(path, host string, backup Sink) *Datagram {
 // a facility (RFC 3164 §4.1.1).
 func Syslog(path string, facility syslog.Priority, backup Sink) *Datagram {
 	severity := [...]syslog.Priority{syslog.LOG_INFO, syslog.LOG_WARNING, syslog.LOG_ERR, syslog.LOG_CRIT, syslog.LOG_CRIT}
+	pid := os.Getpid()
 	return &Datagram{path: path, backup: backup, format: func(level Level, tag, text string) string {
-		return fmt.Sprintf("<%d>%s %s[%d]: %s", facility|severity[level], time.Now().Format(Stamp), tag, os.Getpid(), text)
+		return fmt.Sprintf("<%d>%s %s[%d]: %s", facility|severity[level], time.Now().Format(Stamp), tag, pid, text)
 	}}
 }
 
