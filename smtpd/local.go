@@ -50,12 +50,20 @@ func (h *house) isHome(domain string) (bool, error) {
 	return h.isLocal(domain)
 }
 
-// freeSpace is what the file system of the queue has left for us, in bytes.
-// Programs run in the queue directory.
+// spareInodes are kept for mail that is here already: its logs, its move to
+// other directories.
+const spareInodes = 64
+
+// freeSpace is what the file system of the queue has left for us, in bytes;
+// nothing where no more files can be made. Programs run in the queue
+// directory.
 func freeSpace() (int64, error) {
 	var fs unix.Statfs_t
 	if err := unix.Statfs(".", &fs); err != nil {
 		return 0, fmt.Errorf("statfs: %w", err)
+	}
+	if fs.Files > 0 && fs.Ffree < spareInodes { // Files is 0 where there is no limit
+		return 0, nil
 	}
 	return int64(fs.Bavail) * fs.Bsize, nil
 }

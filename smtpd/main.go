@@ -27,8 +27,41 @@
 //
 // # Parameters
 //
-// All that postconf(5) lists for smtpd, but not: milters (smtpd_milters,
-// milter_*), the before-queue filter (smtpd_proxy_*), tls_server_sni_maps.
+// smtpd_*, access_map_defer_code, access_map_reject_code,
+// address_verify_poll_count, address_verify_poll_delay, address_verify_sender,
+// address_verify_sender_ttl, address_verify_service_name,
+// allow_untrusted_routing, anvil_service_name, bounce_notice_recipient,
+// broken_sasl_auth_clients, canonical_maps, cleanup_service_name,
+// compatibility_level, content_filter, data_directory, default_rbl_reply,
+// default_verp_delimiters, defer_code, disable_vrfy_command,
+// double_bounce_sender, error_notice_recipient, flush_service_name,
+// header_from_format, inet_protocols, info_log_address_format,
+// internal_mail_filter_classes, invalid_hostname_reject_code, ipc_timeout,
+// line_length_limit, local_header_rewrite_clients, local_recipient_maps,
+// mail_name, mail_owner, mail_version, maps_rbl_reject_code, max_idle,
+// message_size_limit, multi_recipient_bounce_reject_code, mydestination,
+// myhostname, myorigin, non_fqdn_reject_code, notify_classes,
+// owner_request_special, parent_domain_matches_subdomains,
+// permit_mx_backup_networks, plaintext_reject_code, queue_minfree,
+// rbl_reply_maps, receive_override_options, recipient_canonical_maps,
+// recipient_delimiter, reject_code, relay_clientcerts,
+// relay_domains_reject_code, relay_recipient_maps, requiretls_enable,
+// rewrite_service_name, sender_canonical_maps, show_user_unknown_table_name,
+// smtputf8_autodetect_classes, smtputf8_enable, soft_bounce, stress,
+// strict_rfc821_envelopes, strict_smtputf8, unknown_address_reject_code,
+// unknown_address_tempfail_action, unknown_client_reject_code,
+// unknown_helo_hostname_tempfail_action, unknown_hostname_reject_code,
+// unknown_local_recipient_reject_code, unknown_relay_recipient_reject_code,
+// unknown_virtual_alias_reject_code, unknown_virtual_mailbox_reject_code,
+// unverified_recipient_defer_code, unverified_recipient_reject_code,
+// unverified_recipient_reject_reason, unverified_recipient_tempfail_action,
+// unverified_sender_defer_code, unverified_sender_reject_code,
+// unverified_sender_reject_reason, unverified_sender_tempfail_action,
+// verp_delimiter_filter, virtual_alias_maps, virtual_mailbox_maps; the
+// restrictions and tables that these name, and the tls_ parameters.
+//
+// Of those, milters (smtpd_milters), the before-queue filter (smtpd_proxy_*)
+// and tls_server_sni_maps have no effect.
 package main
 
 import (
