@@ -214,16 +214,21 @@ func (r *running) triggered(ctx context.Context, conn *ipc.Conn) {
 	conn.SetTimeout(triggerTime)
 	for conn.Await() == nil {
 		request, _ := conn.R.Peek(conn.R.Buffered()) // they are in the buffer
-		if len(request) == conn.R.Size() {
+		whole := len(request)
+		if whole == conn.R.Size() {
 			// The last of several may have been cut: take whole lines.
 			if i := bytes.LastIndexByte(request, '\n'); i >= 0 {
-				request = request[:i+1]
+				whole = i + 1
 			}
 		}
+		cut := len(request) - whole
 		r.serial.Lock()
-		r.svc.trigger(ctx, request)
+		r.svc.trigger(ctx, request[:whole])
 		r.serial.Unlock()
-		_, _ = conn.R.Discard(len(request)) // they are in the buffer
+		_, _ = conn.R.Discard(whole) // they are in the buffer
+		if cut > 0 {
+			_, _ = conn.R.Peek(cut + 1) // its end is on the way; an error leaves what there is
+		}
 		conn.SetTimeout(r.ipcTimeout)
 	}
 }

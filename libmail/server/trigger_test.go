@@ -39,7 +39,7 @@ func TestTriggered(t *testing.T) {
 	for lines < 1000 {
 		got := <-requests
 		if strings.Trim(strings.ReplaceAll(got, "N0123456789\n", "."), ".") != "" {
-			t.Fatalf("a line is cut: %q...", got[:20])
+			t.Fatalf("a line is cut: %.50q...", got)
 		}
 		lines += strings.Count(got, "\n")
 	}
