@@ -6,7 +6,8 @@ import (
 )
 
 // Sessions without a wish of the administrator's for their number are bounded
-// by descriptors: a few for each session, some for the process.
+// by descriptors: a few for each session, some for the process, but not more
+// than a quarter where there are few.
 const (
 	maxSessions        = 10000
 	descriptorsEach    = 3
@@ -51,7 +52,8 @@ func descriptorSessions() int {
 	if lim.Cur > maxSessions*descriptorsEach+descriptorsReserve {
 		return maxSessions
 	}
-	return max(1, (int(lim.Cur)-descriptorsReserve)/descriptorsEach)
+	reserve := min(descriptorsReserve, int(lim.Cur)/4)
+	return max(1, (int(lim.Cur)-reserve)/descriptorsEach)
 }
 
 // acquire waits for a free slot; false means that no more sessions are wanted.
