@@ -6,8 +6,10 @@ DESTDIR =
 GO      = go
 # Time a fuzz target gets in `make fuzz`.
 FUZZTIME = 1m
+# How many times as long as in the tests `make crash` takes.
+CRASHTIMES = 20
 
-.PHONY: help build run test peers fuzz lint install uninstall clean
+.PHONY: help build run test crash peers fuzz lint man rfc install uninstall clean
 
 help:       ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
@@ -25,6 +27,9 @@ test:       ## everything that needs nothing but Go
 	$(GO) vet ./...
 	$(GO) test ./...
 
+crash:      ## kill, fill up and damage for longer than the tests do
+	POSTROAD_CRASH=$(CRASHTIMES) $(GO) test -v -count=1 -timeout 2h ./test/crash
+
 peers:      ## compare with Debian's Postfix and others, as root
 	test/peers/run
 
@@ -35,9 +40,16 @@ lint:       ## gofmt and go vet
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); exit 1; }
 	$(GO) vet ./...
 
+man:        ## the manual pages, in build/man
+	@$(GO) run docs/gen/main.go man $(BUILD)/man
+
+rfc:        ## docs/rfc.md: which RFC is cited where
+	@$(GO) run docs/gen/main.go rfc > $(BUILD)/rfc.md && mv $(BUILD)/rfc.md docs/rfc.md
+
 SBIN    = $(DESTDIR)$(PREFIX)/sbin
 LIBEXEC = $(DESTDIR)$(PREFIX)/libexec/postroad
 SHIPPED = $(DESTDIR)$(PREFIX)/share/postroad/etc
+MAN     = $(DESTDIR)$(PREFIX)/share/man
 COMMANDS = $(notdir $(wildcard cmd/*))
 
 install: build  ## into DESTDIR and PREFIX; an existing configuration stays as it is
