@@ -24,8 +24,8 @@
 //
 // # Parameters
 //
-// always_add_missing_headers, always_bcc, body_checks,
-// body_checks_size_limit, bounce_service_name, canonical_classes,
+// address_verify_service_name, always_add_missing_headers, always_bcc,
+// body_checks, body_checks_size_limit, bounce_service_name, canonical_classes,
 // canonical_maps, cleanup_replace_stray_cr_lf, defer_service_name,
 // delay_logging_resolution_limit, delay_warning_time,
 // detect_8bit_encoding_header, disable_mime_input_processing,
@@ -33,23 +33,23 @@
 // empty_address_recipient, enable_long_queue_ids, enable_original_recipient,
 // force_mime_input_conversion, full_name_encoding_charset,
 // header_address_token_limit, header_checks, header_from_format,
-// header_size_limit, hopcount_limit, info_log_address_format,
+// header_size_limit, hopcount_limit, info_log_address_format, ipc_timeout,
 // line_length_limit, masquerade_classes, masquerade_domains,
 // masquerade_exceptions, message_drop_headers, message_reject_characters,
 // message_size_limit, message_strip_characters, mime_boundary_length_limit,
-// mime_header_checks, mime_nesting_limit, mydestination, myhostname,
-// myorigin, nested_header_checks, non_empty_end_of_header_action,
-// owner_request_special, propagate_unmatched_extensions, proxy_interfaces,
-// queue_file_attribute_count_limit, queue_service_name,
-// recipient_bcc_maps, recipient_canonical_classes, recipient_canonical_maps,
-// recipient_delimiter, remote_header_rewrite_domain, requiretls_enable,
-// requiretls_esmtp_header, rewrite_service_name, sender_bcc_maps,
-// sender_canonical_classes, sender_canonical_maps, smtputf8_enable,
-// soft_bounce, strict_7bit_headers, strict_8bitmime, strict_8bitmime_body,
-// strict_mime_encoding_domain, tls_required_enable, trace_service_name,
-// undisclosed_recipients_header, address_verify_service_name,
-// virtual_alias_address_length_limit, virtual_alias_expansion_limit,
-// virtual_alias_maps, virtual_alias_recursion_limit.
+// mime_header_checks, mime_nesting_limit, mydestination, myhostname, myorigin,
+// nested_header_checks, non_empty_end_of_header_action, owner_request_special,
+// propagate_unmatched_extensions, proxy_interfaces,
+// queue_file_attribute_count_limit, queue_service_name, recipient_bcc_maps,
+// recipient_canonical_classes, recipient_canonical_maps, recipient_delimiter,
+// remote_header_rewrite_domain, requiretls_enable, requiretls_esmtp_header,
+// rewrite_service_name, sender_bcc_maps, sender_canonical_classes,
+// sender_canonical_maps, smtputf8_enable, soft_bounce, strict_7bit_headers,
+// strict_8bitmime, strict_8bitmime_body, strict_mime_encoding_domain,
+// tls_required_enable, trace_service_name, undisclosed_recipients_header,
+// verp_delimiter_filter, virtual_alias_address_length_limit,
+// virtual_alias_expansion_limit, virtual_alias_maps,
+// virtual_alias_recursion_limit.
 package main
 
 import (

@@ -21,10 +21,10 @@
 //
 // # Parameters
 //
-// fast_flush_domains, fast_flush_purge_time,
-// fast_flush_refresh_time, parent_domain_matches_subdomains,
-// queue_service_name, trigger_timeout, hash_queue_names, hash_queue_depth,
-// mail_owner.
+// fast_flush_domains, fast_flush_purge_time, fast_flush_refresh_time,
+// hash_queue_depth, hash_queue_names, mail_owner,
+// parent_domain_matches_subdomains, queue_service_name, smtputf8_enable,
+// trigger_timeout.
 //
 // # Files
 //

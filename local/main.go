@@ -27,16 +27,19 @@
 // # Parameters
 //
 // alias_maps, allow_mail_to_commands, allow_mail_to_files,
-// command_execution_directory, command_expansion_filter, command_time_limit,
-// default_privs, deliver_lock_attempts, deliver_lock_delay,
-// duplicate_filter_limit, enable_original_recipient, expand_owner_alias,
-// export_environment, fallback_transport, fallback_transport_maps,
-// forward_expansion_filter, forward_path, home_mailbox, local_command_shell,
-// local_passwd_file, luser_relay, mail_spool_directory, mailbox_command,
+// cleanup_service_name, command_execution_directory, command_expansion_filter,
+// command_time_limit, default_privs, deliver_lock_attempts,
+// deliver_lock_delay, double_bounce_sender, duplicate_filter_limit,
+// enable_original_recipient, execution_directory_expansion_filter,
+// expand_owner_alias, export_environment, fallback_transport,
+// fallback_transport_maps, forward_expansion_filter, forward_path,
+// home_mailbox, ipc_timeout, local_command_shell, local_passwd_file,
+// luser_relay, mail_name, mail_spool_directory, mailbox_command,
 // mailbox_command_maps, mailbox_delivery_lock, mailbox_size_limit,
-// mailbox_transport, mailbox_transport_maps, owner_request_special,
-// prepend_delivered_header, propagate_unmatched_extensions,
-// recipient_delimiter, require_home_directory, stale_lock_time.
+// mailbox_transport, mailbox_transport_maps, myhostname,
+// owner_request_special, prepend_delivered_header,
+// propagate_unmatched_extensions, recipient_delimiter, require_home_directory,
+// rewrite_service_name, smtputf8_enable, stale_lock_time.
 package main
 
 import (

@@ -20,7 +20,7 @@
 //
 // # Parameters
 //
-// cleanup_service_name, content_filter, info_log_address_format,
+// cleanup_service_name, content_filter, info_log_address_format, ipc_timeout,
 // line_length_limit, mail_name, mail_owner, myhostname,
 // receive_override_options, smtputf8_autodetect_classes, smtputf8_enable.
 //

@@ -39,7 +39,8 @@
 // # Parameters
 //
 // command_time_limit, export_environment, mail_owner, recipient_delimiter,
-// setgid_group, // transport_time_limit (as NAME_time_limit).
+// setgid_group; double_bounce_sender, owner_request_special; transport_time_limit
+// with the name of the transport.
 package main
 
 import (

@@ -23,7 +23,7 @@
 //
 // maillog_file (/dev/stdout is master's standard output),
 // maillog_file_permissions, maillog_file_prefixes, postlog_service_name,
-// syslog_facility.
+// queue_directory, syslog_facility.
 package main
 
 import (

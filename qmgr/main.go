@@ -30,17 +30,23 @@
 //	routes         defer_transports, default_filter_nexthop, recipient_delimiter,
 //	               owner_request_special, double_bounce_sender, myhostname,
 //	               address_verify_pending_request_limit
-//	each transport <transport>_name or default_name: destination_concurrency_limit,
-//	               destination_recipient_limit, destination_concurrency_positive_feedback,
-//	               destination_concurrency_negative_feedback,
-//	               destination_concurrency_failed_cohort_limit,
-//	               destination_rate_delay, transport_rate_delay,
-//	               delivery_slot_cost, delivery_slot_discount, delivery_slot_loan,
-//	               minimum_delivery_slots, recipient_limit, extra_recipient_limit,
-//	               recipient_refill_limit, recipient_refill_delay;
-//	               <transport>_initial_destination_concurrency or
+//	each transport, with its name in place of "default", or before "initial"
+//	               default_destination_concurrency_limit,
+//	               default_destination_recipient_limit,
+//	               default_destination_concurrency_positive_feedback,
+//	               default_destination_concurrency_negative_feedback,
+//	               default_destination_concurrency_failed_cohort_limit,
+//	               default_destination_rate_delay, default_transport_rate_delay,
+//	               default_delivery_slot_cost, default_delivery_slot_discount,
+//	               default_delivery_slot_loan, default_minimum_delivery_slots,
+//	               default_recipient_limit, default_extra_recipient_limit,
+//	               default_recipient_refill_limit, default_recipient_refill_delay,
 //	               initial_destination_concurrency
+//	at once        default_process_limit
 //	notices        confirm_delay_cleared, disable_verp_bounces, smtputf8_enable
+//	services       bounce_service_name, defer_service_name, trace_service_name,
+//	               rewrite_service_name
+//	the queue      queue_directory, hash_queue_names, hash_queue_depth, mail_owner
 //	log            destination_concurrency_feedback_debug, info_log_address_format,
 //	               delay_logging_resolution_limit
 //

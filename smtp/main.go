@@ -31,10 +31,21 @@
 //
 // # Parameters
 //
-// All smtp_ parameters, or all lmtp_ parameters, but those that start-up
-// reports as unsupported; best_mx_transport, relayhost, myhostname,
-// inet_interfaces, proxy_interfaces, inet_protocols, soft_bounce,
-// notify_classes, requiretls_enable, tls_required_enable.
+// smtp_*, or lmtp_* under that name, but those that start-up reports as
+// unsupported; allow_srv_lookup_fallback, best_mx_transport,
+// cleanup_replace_stray_cr_lf, cleanup_service_name, debug_peer_list,
+// default_process_limit, disable_dns_lookups, disable_mime_output_conversion,
+// double_bounce_sender, error_notice_recipient, header_address_token_limit,
+// header_from_format, header_size_limit, helpful_warnings,
+// ignore_mx_lookup_error, ignore_srv_lookup_error, inet_interfaces,
+// inet_protocols, ipc_timeout, known_tcp_ports, mail_name,
+// mime_boundary_length_limit, mime_nesting_limit, minimal_backoff_time,
+// mydestination, myhostname, myorigin, notify_classes, owner_request_special,
+// parent_domain_matches_subdomains, propagate_unmatched_extensions,
+// proxy_interfaces, recipient_delimiter, relayhost, requiretls_enable,
+// smtputf8_enable, socketmap_max_query_size, socketmap_max_reply_size,
+// soft_bounce, tcp_windowsize, tls_append_default_CA, tls_required_enable,
+// use_srv_lookup.
 //
 // # Files
 //

@@ -34,8 +34,8 @@
 //	           empty_address_default_transport_maps_lookup_key,
 //	           empty_address_relayhost_maps_lookup_key,
 //	           relocated_maps, relocated_prefix_enable,
-//	           recipient_delimiter, and address_verify_ in front of the
-//	           transports, relayhost and tables
+//	           recipient_delimiter, owner_request_special, double_bounce_sender
+//	probes     address_verify_* in place of the transports, relayhost and tables
 //	tables     socketmap_max_reply_size, socketmap_max_query_size,
 //	           proxymap_service_name
 package main

@@ -26,7 +26,7 @@
 //	        address_verify_negative_refresh_time, data_directory
 //	probes  address_verify_sender, address_verify_sender_ttl, myhostname,
 //	        mail_name, smtputf8_autodetect_classes, cleanup_service_name,
-//	        rewrite_service_name, ipc_timeout
+//	        rewrite_service_name, ipc_timeout, mail_owner
 //
 // # Files
 //

@@ -17,11 +17,11 @@
 //
 // # Parameters
 //
-// deliver_lock_attempts, deliver_lock_delay, enable_original_recipient,
-// recipient_delimiter, stale_lock_time,
-// virtual_gid_maps, virtual_mailbox_base, virtual_mailbox_limit,
-// virtual_mailbox_lock, virtual_mailbox_maps, virtual_minimum_uid,
-// virtual_uid_maps.
+// deliver_lock_attempts, deliver_lock_delay, double_bounce_sender,
+// enable_original_recipient, myhostname, owner_request_special,
+// recipient_delimiter, smtputf8_enable, stale_lock_time, virtual_gid_maps,
+// virtual_mailbox_base, virtual_mailbox_limit, virtual_mailbox_lock,
+// virtual_mailbox_maps, virtual_minimum_uid, virtual_uid_maps.
 package main
 
 import (

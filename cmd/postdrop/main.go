@@ -21,10 +21,11 @@
 //
 // # Parameters
 //
-// authorized_submit_users, config_directory,
+// authorized_submit_users, config_directory, double_bounce_sender,
 // empty_address_local_login_sender_maps_lookup_key, import_environment,
 // line_length_limit, local_login_sender_maps, message_size_limit,
-// pickup_service_name, queue_directory, recipient_delimiter.
+// owner_request_special, pickup_service_name, queue_directory,
+// recipient_delimiter, smtputf8_enable.
 //
 // # Files
 //

@@ -20,10 +20,11 @@
 //
 // # Parameters
 //
-// authorized_flush_users, authorized_mailq_users,
-// enable_long_queue_ids, fast_flush_domains, flush_service_name,
-// import_environment, ipc_timeout, mail_name, pickup_service_name,
-// queue_directory, queue_service_name, showq_service_name.
+// authorized_flush_users, authorized_mailq_users, enable_long_queue_ids,
+// fast_flush_domains, flush_service_name, import_environment, ipc_timeout,
+// mail_name, mail_owner, parent_domain_matches_subdomains,
+// pickup_service_name, queue_directory, queue_service_name,
+// showq_service_name.
 //
 // # Files
 //

@@ -24,17 +24,17 @@
 //
 // # Parameters
 //
-// account_file, account_user, auth_default_domain,
-// auth_mechanisms, auth_service_name, virtual_mailbox_base,
-// virtual_mailbox_domains, queue_directory, data_directory, daemon_directory,
-// command_directory, mail_owner, setgid_group, default_privs, maillog_file,
-// postlog_service_name, smtputf8_enable, and those of the log; check looks at
-// all others.
+// account_file, account_user, auth_default_domain, auth_mechanisms,
+// auth_service_name, virtual_mailbox_base, virtual_mailbox_domains,
+// queue_directory, data_directory, daemon_directory, command_directory,
+// mail_owner, setgid_group, default_privs, maillog_file, postlog_service_name,
+// smtputf8_enable, mail_version, relay_domains, virtual_alias_domains, and
+// those of the log; check looks at all others.
 //
 // # Files
 //
-// domains, accounts in the configuration directory; those below queue_directory; pid/master.pid tells whether the mail
-// system runs.
+// In the configuration directory domains and accounts; those below
+// queue_directory, where pid/master.pid tells whether the mail system runs.
 package main
 
 import (
