@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 
@@ -51,10 +52,56 @@ func content(req *proto.MDARequest, file *os.File) mailbox.Message {
 
 func (m *mailman) maildir(req *proto.MDARequest, file *os.File) proto.MDAReply {
 	m.maildirs.Host = req.Host
-	if _, err := m.maildirs.Deliver(req.Path, content(req, file)); err != nil {
+	if err := withinQuota(req, file); err != nil {
+		return fail(err)
+	}
+	dir := req.Path
+	if folder := filepath.Join(req.Path, "."+req.Folder); req.Folder != "" && isFolder(folder) {
+		dir = folder
+	}
+	if _, err := m.maildirs.Deliver(dir, content(req, file)); err != nil {
 		return fail(mailboxError("maildir delivery failed: ", "4.2.0", err))
 	}
 	return ok("delivered to maildir")
+}
+
+// isFolder reports whether a folder of a Maildir is there.
+func isFolder(path string) bool {
+	st, err := os.Lstat(path)
+	return err == nil && st.IsDir()
+}
+
+// withinQuota refuses a message that does not fit into the Maildir any more.
+// Two deliveries at a time may both find room for one.
+func withinQuota(req *proto.MDARequest, file *os.File) error {
+	if req.Quota == 0 {
+		return nil
+	}
+	st, err := file.Stat()
+	if err != nil {
+		return &dsn.Error{Status: "4.3.0", Text: "message: " + err.Error(), Err: err}
+	}
+	folders, err := filepath.Glob(filepath.Join(globQuote(req.Path), ".*"))
+	if err != nil {
+		return &dsn.Error{Status: "4.3.0", Text: "quota: " + err.Error(), Err: err}
+	}
+	total := st.Size() - req.Offset
+	for _, dir := range append(folders, req.Path) {
+		used, _, err := mailbox.Usage(dir)
+		if err != nil && !errors.Is(err, syscall.ENOTDIR) {
+			return &dsn.Error{Status: "4.3.0", Text: "quota: " + err.Error(), Err: err}
+		}
+		total += used
+	}
+	if total > req.Quota {
+		return dsn.Errorf("5.2.2", "mailbox is full: %d bytes are allowed", req.Quota)
+	}
+	return nil
+}
+
+// globQuote makes a path a pattern that matches only it.
+func globQuote(path string) string {
+	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(path)
 }
 
 func (m *mailman) mbox(req *proto.MDARequest, file *os.File) proto.MDAReply {

@@ -12,6 +12,8 @@ var paramsPostroad = []Param{
 	{"auth_sources", "accounts", List, "", "Where authd finds users, in this order: accounts (account_file), system (this host's)."},
 	{"auth_success_cache_time", "5m", Time, "0..", "How long authd remembers a right password; 0 for not at all."},
 	{"auth_ticket_key_file", "$data_directory/ticket.key", Path, "len 1..", "Key with which authd signs the tickets that userd checks; made where it is missing."},
+	{"lmtpd_quota_full_tempfail", "no", Bool, "", "Whether lmtpd lets mail to a full mailbox wait (452) instead of refusing it (552)."},
+	{"lmtpd_subaddress_folder", "no", Bool, "", "Whether lmtpd delivers user+folder to that folder, where the user has it."},
 	{"local_passwd_file", "", Path, "", "File in the form of passwd(5) with the local users, in place of the system's accounts."},
 	{"login_plaintext_auth", "no", Bool, "", "Whether mail readers may send a password without TLS from other hosts."},
 	{"login_tls_cert_file", "$smtpd_tls_cert_file", Path, "", "Certificate of imapd and pop3d."},

@@ -271,6 +271,8 @@ var usedNames = map[string]bool{
 	"lmtp_tls_wrappermode":                                   true,
 	"lmtp_use_tls":                                           true,
 	"lmtp_xforward_timeout":                                  true,
+	"lmtpd_quota_full_tempfail":                              true,
+	"lmtpd_subaddress_folder":                                true,
 	"local_command_shell":                                    true,
 	"local_delivery_status_filter":                           true,
 	"local_destination_concurrency_limit":                    true,

@@ -100,7 +100,7 @@ func TestAnvil(t *testing.T) {
 }
 
 func TestMDA(t *testing.T) {
-	want := MDARequest{Action: MDACommand, Path: "/h", Head: "A: b\n", Offset: 7, Host: "mx", Sender: "a@b", Locks: "fcntl",
+	want := MDARequest{Action: MDACommand, Path: "/h", Folder: "Lists.go", Quota: 1 << 40, Head: "A: b\n", Offset: 7, Host: "mx", Sender: "a@b", Locks: "fcntl",
 		Attempts: 2, Delay: time.Second, Stale: time.Hour, MaxSize: 9, Command: "cat", Argv: []string{"x", "y"}, Shell: "/bin/sh",
 		Dir: "/", Env: []string{"A=b"}, EOL: "\n", Quote: ".>", Limit: time.Minute}
 	reply := MDAReply{Outcome: dsn.Outcome{Status: "2.0.0", Reason: "done"}, Found: true, Owner: 3, Mode: 0o600, Data: []byte{0, 1}}

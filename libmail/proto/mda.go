@@ -48,6 +48,8 @@ type MDARequest struct {
 	Delay    time.Duration // deliver_lock_delay
 	Stale    time.Duration // stale_lock_time
 	MaxSize  int64         // mailbox_size_limit, or of a file to read; 0: no limit
+	Folder   string        // MDAMaildir: Maildir++ folder below Path to use if it is there, or ""
+	Quota    int64         // MDAMaildir: bytes that Path with its folders may hold; 0: no limit
 
 	Command string        // for the shell
 	Argv    []string      // instead of Command: program and arguments, no shell
@@ -92,6 +94,8 @@ func AskMDA(conn *ipc.Conn, req *MDARequest, message *os.File) (MDAReply, error)
 	out.Int("delay", int64(req.Delay))
 	out.Int("stale", int64(req.Stale))
 	out.Int("max_size", req.MaxSize)
+	out.Str("folder", req.Folder)
+	out.Int("quota", req.Quota)
 	out.Str("command", req.Command)
 	writeStrings(out, "argv", req.Argv)
 	out.Str("shell", req.Shell)
@@ -171,6 +175,8 @@ func readMDA(in *attr.Reader) (*MDARequest, error) {
 	req.Delay = time.Duration(in.Int("delay"))
 	req.Stale = time.Duration(in.Int("stale"))
 	req.MaxSize = in.Int("max_size")
+	req.Folder = in.Str("folder")
+	req.Quota = in.Int("quota")
 	req.Command = in.Str("command")
 	req.Argv = readStrings(in, "argv")
 	req.Shell = in.Str("shell")
