@@ -86,6 +86,22 @@ func (c *fuzzConn) SetDeadline(time.Time) error      { return nil }
 func (c *fuzzConn) SetReadDeadline(time.Time) error  { return nil }
 func (c *fuzzConn) SetWriteDeadline(time.Time) error { return nil }
 
+// lineByLine is a client that waits for each reply.
+type lineByLine struct{ r *bytes.Reader }
+
+func (l *lineByLine) Read(p []byte) (int, error) {
+	for n := range p {
+		c, err := l.r.ReadByte()
+		if err != nil {
+			return n, err
+		}
+		if p[n] = c; c == '\n' {
+			return n + 1, nil
+		}
+	}
+	return len(p), nil
+}
+
 // checkReplies wants well-formed replies (RFC 5321 §4.2) and counts messages
 // that were answered with 250.
 func checkReplies(t *testing.T, text string) (accepted int) {
@@ -118,15 +134,19 @@ func FuzzSession(f *testing.F) {
 		"XCLIENT NAME=x ADDR=192.0.2.4 HELO=+41\r\nXFORWARD NAME=y\r\nVRFY user\r\nETRN example.net\r\nSTARTTLS\r\nAUTH PLAIN AAA\r\nHELP\r\n",
 		"BDAT 99999999999999999999\r\nMAIL FROM:<\"a b\"@example.org>\r\nRCPT TO:<@a,@b:c@d>\r\n",
 	} {
-		f.Add([]byte(text))
+		f.Add([]byte(text), true)
+		f.Add([]byte(text), false)
 	}
 	corpusSeeds(f)
 	b := newTestbed(f, "smtpd_authorized_xclient_hosts = 192.0.2.0/24\nsmtpd_authorized_xforward_hosts = 192.0.2.0/24\n", map[string]string{})
-	f.Fuzz(func(t *testing.T, input []byte) {
+	f.Fuzz(func(t *testing.T, input []byte, atOnce bool) {
 		b.mu.Lock()
 		b.messages, b.log = nil, nil
 		b.mu.Unlock()
 		conn := &fuzzConn{Reader: bytes.NewReader(input)}
+		if !atOnce {
+			conn.Reader = &lineByLine{bytes.NewReader(input)}
+		}
 		b.serve(context.Background(), conn, false)
 		accepted := checkReplies(t, conn.out.String())
 		if err := b.count(fmt.Sprint(accepted)); err != nil {
@@ -155,6 +175,6 @@ func corpusSeeds(f *testing.F) {
 		if !found || err != nil {
 			f.Fatalf("%s: %v", path, err)
 		}
-		f.Add([]byte(input))
+		f.Add([]byte(input), false)
 	}
 }
