@@ -16,6 +16,7 @@ const (
 	notifyQueue = 1000 // ids that wait; beyond, the queue manager scans
 	notifyBatch = 4000 // bytes in one request
 	notifyTime  = 10 * time.Second
+	notifyPause = 2 * time.Millisecond // between two requests
 )
 
 // A notifier tells the queue manager of new messages. It costs nothing to
@@ -57,6 +58,7 @@ func (n *notifier) run() {
 			if err := n.send(request); err != nil {
 				n.log.Warning("%v -- new mail waits for the next scan", err)
 			}
+			time.Sleep(notifyPause) // so that ids that come in quick succession go together
 		}
 		request = request[:0]
 		select {
