@@ -111,7 +111,7 @@ func (s *system) ownerWarnings() []string {
 		}
 		w = append(w, narrow(dir, deep)...)
 	}
-	w = append(w, s.ownedBy(s.dataDir, s.owner, deep)...)
+	w = append(w, slices.DeleteFunc(s.ownedBy(s.dataDir, s.owner, deep), s.isKey)...)
 	w = append(w, narrow(s.dataDir, deep)...)
 	for _, d := range layout {
 		path := filepath.Join(s.queueDir, d.name)
@@ -129,6 +129,13 @@ func (s *system) ownerWarnings() []string {
 		w = append(w, s.setGIDWarnings()...)
 	}
 	return w
+}
+
+// isKey reports whether a warning is about a private key, which root keeps to
+// itself.
+func (s *system) isKey(warning string) bool {
+	return strings.HasSuffix(warning, ": "+s.conf.String("auth_ticket_key_file")) ||
+		strings.HasSuffix(warning, ": "+filepath.Join(s.dataDir, "selfsigned.pem"))
 }
 
 // A depth says how far down to look.

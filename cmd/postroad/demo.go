@@ -23,7 +23,6 @@ type demo struct {
 	daemons  string              // where our programs are
 	commands string              // as above
 	owner    *syscall.Credential // who runs everything; nil: who called us
-	names    map[string]string   // of owner: user, group
 	ports    map[string]int      // by service of master.cf
 
 	passwords map[string]string // by user
@@ -77,7 +76,7 @@ func (s *system) demo(args []string) (err error) {
 func (d *demo) run() error {
 	d.say("A private mail system in %s", d.dir)
 	if d.owner != nil {
-		d.say("  run by the account %s, because nothing in it needs root", d.names["user"])
+		d.say("  run by the account nobody, because nothing in it needs root")
 	}
 	if err := d.start(); err != nil {
 		return err

@@ -81,19 +81,12 @@ func shippedConfiguration() (string, error) {
 // findOwner finds who runs the mail system: who called us, and nobody in place
 // of root, because the accounts of an installed system need not exist.
 func (d *demo) findOwner() error {
-	u, err := user.Current()
-	if d.root {
-		u, err = user.Lookup("nobody")
-	}
-	if err != nil {
-		return fmt.Errorf("account for the demonstration: %w", err)
-	}
-	d.names = map[string]string{"user": u.Username, "group": u.Gid}
-	if g, err := user.LookupGroupId(u.Gid); err == nil {
-		d.names["group"] = g.Name
-	}
 	if !d.root {
 		return nil
+	}
+	u, err := user.Lookup("nobody")
+	if err != nil {
+		return fmt.Errorf("account for the demonstration: %w", err)
 	}
 	uid, err1 := strconv.ParseUint(u.Uid, 10, 32)
 	gid, err2 := strconv.ParseUint(u.Gid, 10, 32)
@@ -254,7 +247,6 @@ func (d *demo) mainFile() error {
 	return d.quietly("postconf", "-c", d.path("etc"), "-e",
 		"queue_directory="+d.path("queue"), "data_directory="+d.path("data"),
 		"daemon_directory="+d.daemons, "command_directory="+d.commands,
-		"mail_owner="+d.names["user"], "default_privs="+d.names["user"], "setgid_group="+d.names["group"],
 		"maillog_file="+d.path("maillog"), "maillog_file_prefixes="+d.dir,
 		"myhostname="+demoHost, "myorigin=$mydomain", "mydestination=$myhostname, localhost",
 		"inet_interfaces=127.0.0.1", "inet_protocols=ipv4",

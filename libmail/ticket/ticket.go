@@ -20,6 +20,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -73,6 +74,10 @@ func Open(path string) (*Key, error) {
 		}
 		if st.Mode().Perm()&0o077 != 0 {
 			return nil, fmt.Errorf("ticket key: %s can be read by others: chmod 600 it, or remove it to have a new one made", path)
+		}
+		if sys, ok := st.Sys().(*syscall.Stat_t); ok && int(sys.Uid) != os.Geteuid() {
+			// Whoever makes the file could make tickets for everybody.
+			return nil, fmt.Errorf("ticket key: %s belongs to uid %d: remove it to have a new one made", path, sys.Uid)
 		}
 		k.secret, err = io.ReadAll(io.LimitReader(f, keySize+1))
 		if err == nil && len(k.secret) != keySize {
