@@ -73,7 +73,7 @@ func (h *hub) load() error {
 	if err := h.box.Sync(); err != nil {
 		return err
 	}
-	h.modseq = uint64(time.Now().Unix()) << 16 // above any counter of another server, below 2^53
+	h.modseq = uint64(time.Now().UnixMilli()) << 11 // above what any server ever gave, below 2^53
 	h.goneFrom = h.modseq
 	h.index = openIndex(h)
 	h.index.restore(h)

@@ -63,6 +63,22 @@ func (p *parser) peek() byte {
 	return b[0]
 }
 
+// comes reports whether a text, in capitals, is next. It waits for no byte
+// more than is needed to tell.
+func (p *parser) comes(text string) bool {
+	for n := 1; n <= len(text) && p.err == nil; n++ {
+		b, err := p.in.Peek(n)
+		if err != nil {
+			p.err = err
+			return false
+		}
+		if !strings.EqualFold(string(b), text[:n]) {
+			return false
+		}
+	}
+	return p.err == nil
+}
+
 // skip takes the byte that peek saw.
 func (p *parser) skip() {
 	if p.err != nil {

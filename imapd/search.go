@@ -155,8 +155,7 @@ func (s *session) forget(x *searching) {
 
 // parseReturn takes "RETURN (...) " (RFC 4731 §3.1).
 func (s *session) parseReturn(p *parser, x *searching) {
-	b, _ := p.in.Peek(7) // a shorter command is none with RETURN
-	if !strings.EqualFold(string(b), "RETURN ") {
+	if !p.comes("RETURN ") {
 		return
 	}
 	p.word()
@@ -186,7 +185,7 @@ func (s *session) parseReturn(p *parser, x *searching) {
 
 // parseKeys takes the charset and the keys. The problem is for a NO.
 func (s *session) parseKeys(p *parser, x *searching, charset string) (problem string) {
-	if b, _ := p.in.Peek(8); charset == "" && strings.EqualFold(string(b), "CHARSET ") {
+	if charset == "" && p.comes("CHARSET ") {
 		p.word()
 		p.sp()
 		charset = p.astring()

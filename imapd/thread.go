@@ -179,10 +179,9 @@ func linkReferences(nodes []*node, refs [][]string) (roots []*node) {
 			}
 			last = r
 		}
-		if last != nil && last != n && !n.above(last) {
+		n.setParent(nil) // what the message says itself counts more than what others say about it
+		if last != nil && !n.above(last) {
 			n.setParent(last)
-		} else if last == nil {
-			n.setParent(nil)
 		}
 	}
 	for _, n := range all {
