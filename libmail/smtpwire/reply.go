@@ -142,6 +142,7 @@ func (r *Reply) OneLine() string { return strings.ReplaceAll(r.Text, "\n", " ") 
 // AppendReply appends a reply to dst with CR LF. A text of several lines (LF or
 // CR LF between them) becomes a multi-line reply; an empty status is left out.
 // Every line of the reply carries the code and the status (RFC 2034 §4).
+// Control characters, which a client may have brought, become '?'.
 func AppendReply(dst []byte, code int, status, text string) []byte {
 	for {
 		line, rest, more := strings.Cut(text, "\n")
@@ -157,7 +158,13 @@ func AppendReply(dst []byte, code int, status, text string) []byte {
 			dst = append(dst, status...)
 			dst = append(dst, ' ')
 		}
-		dst = append(dst, line...)
+		for i := 0; i < len(line); i++ {
+			c := line[i]
+			if c < ' ' && c != '\t' || c == 0x7f {
+				c = '?'
+			}
+			dst = append(dst, c)
+		}
 		dst = append(dst, '\r', '\n')
 		if !more {
 			return dst

@@ -48,6 +48,7 @@ func TestAppendReply(t *testing.T) {
 		{250, "", "mx\nPIPELINING\nDSN", "250-mx\r\n250-PIPELINING\r\n250 DSN\r\n"},
 		{554, "5.7.1", "no\r\nsee the web page\r\n", "554-5.7.1 no\r\n554 5.7.1 see the web page\r\n"},
 		{334, "", "", "334 \r\n"},
+		{500, "5.5.2", "a\rb\x00c\td\x7f", "500 5.5.2 a?b?c\td?\r\n"},
 	}
 	for _, test := range tests {
 		if got := string(AppendReply(nil, test.code, test.status, test.text)); got != test.want {
