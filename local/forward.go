@@ -99,7 +99,7 @@ func (d *delivery) expand(u *mailUser, text, filter string) (result string, ok b
 	return result, ok && err == nil
 }
 
-// macro is the value of a name in forward_path, mailbox_command and the like.
+// macro is the value of a name in forward_path, luser_relay and the like.
 func (d *delivery) macro(u *mailUser, name string) (value string, known bool) {
 	if u.account == nil && (name == "home" || name == "shell") {
 		return "", false

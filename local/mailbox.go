@@ -32,14 +32,10 @@ func (d *delivery) mailbox(u *mailUser) (final bool) {
 		return d.unavailable(u, err)
 	}
 	if shell != "" {
-		text, ok := d.expand(u, shell, d.commandFilter)
-		if !ok {
-			return d.fail(u.recipient, "4.3.5", "mailbox_command: unknown $name in %q", shell)
-		}
 		if u.account, err = d.commandRights(u.account); err != nil {
 			return d.fail(u.recipient, "4.3.5", "%v", err)
 		}
-		return d.command(u, text)
+		return d.command(u, shell) // $name is for its shell, which has the names in its environment
 	}
 	return d.report(u.recipient, d.write(u.recipient, u.account, d.mailboxPath(u), "mailbox"))
 }
