@@ -20,7 +20,8 @@ type need int
 const (
 	nothing            need = iota
 	queueDirectory          // main.cf, right or wrong, for the place of the queue
-	validConfiguration      // main.cf without a bad value, and the accounts in it
+	validSettings           // main.cf without a bad value
+	validConfiguration      // as before, and the accounts in it
 )
 
 var commands []command
@@ -37,8 +38,8 @@ func init() { // in init, because help reads the table
 		{"check", "", validConfiguration, (*system).check, "look for mistakes in configuration, files and tables"},
 		{"status", "", queueDirectory, (*system).status, "tell whether the mail system runs"},
 		{"demo", "[--once]", nothing, (*system).demo, "try it: a private mail system in a directory of its own, until interrupted"},
-		{"user", "ACTION", validConfiguration, (*system).user, "mailboxes: add, passwd, list, del, quota, app-password"},
-		{"domain", "ACTION", validConfiguration, (*system).domain, "domains with mailboxes: add, list, del"},
+		{"user", "ACTION", validSettings, (*system).user, "mailboxes: add, passwd, list, del, quota, app-password"},
+		{"domain", "ACTION", validSettings, (*system).domain, "domains with mailboxes: add, list, del"},
 		{"set-permissions", "", validConfiguration, (*system).setPermissions, "make owners and access rights of queue and commands right"},
 		{"version", "", nothing, (*system).version, "tell the version"},
 		{"help", "", nothing, (*system).help, "list the commands"},

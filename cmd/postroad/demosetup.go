@@ -244,7 +244,11 @@ func (d *demo) giveAway() error {
 
 // mainFile changes main.cf as an administrator would.
 func (d *demo) mainFile() error {
-	return d.quietly("postconf", "-c", d.path("etc"), "-e",
+	account := "vmail" // without a meaning where all accounts are one
+	if d.owner != nil {
+		account = "nobody"
+	}
+	return d.quietly("postconf", "-c", d.path("etc"), "-e", "account_user="+account,
 		"queue_directory="+d.path("queue"), "data_directory="+d.path("data"),
 		"daemon_directory="+d.daemons, "command_directory="+d.commands,
 		"maillog_file="+d.path("maillog"), "maillog_file_prefixes="+d.dir,

@@ -66,7 +66,7 @@ func (s *system) domainDelete(path, domain string) error {
 		return err
 	}
 	if left > 0 {
-		return fmt.Errorf("domain %s has %d users: %s user list %s", domain, left, s.program, domain)
+		return fmt.Errorf("domain %s has users (%d): %s user list %s", domain, left, s.program, domain)
 	}
 	return editDomains(path, func(lines []string) ([]string, error) {
 		rest := slices.DeleteFunc(slices.Clone(lines), func(l string) bool { return domainOf(l) == domain })

@@ -64,7 +64,7 @@ func (s *system) open(dir string, n need) error {
 	// yet, there is no log either.
 	_ = os.Chdir(s.queueDir)
 	s.openLog()
-	if n != validConfiguration {
+	if n < validSettings {
 		return nil
 	}
 	if faults := s.conf.Check(); len(faults) > 0 {
@@ -72,6 +72,9 @@ func (s *system) open(dir string, n need) error {
 			s.log.Error("%s: %v", dir, f)
 		}
 		return fmt.Errorf("%s: %w", dir, faults[len(faults)-1])
+	}
+	if n == validSettings {
+		return nil
 	}
 	return s.findAccounts()
 }
