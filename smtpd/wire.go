@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"postroad/libmail/ipc"
 )
 
 // Sizes of buffers, bytes. An idle session holds only the small ones.
@@ -53,7 +55,7 @@ type wire struct {
 }
 
 func newWire(c net.Conn, pace func() pace, buffers *contentBuffers) *wire {
-	timed := &timedConn{Conn: c, pace: pace, began: time.Now()}
+	timed := &timedConn{Conn: ipc.Quick(c), pace: pace, began: time.Now()}
 	x := &wire{conn: timed, timed: timed, buffers: buffers}
 	x.small = bufio.NewReaderSize(flushFirst{x}, commandBuffer)
 	x.w = bufio.NewWriterSize(flushTo{x}, commandBuffer)

@@ -56,6 +56,7 @@ type Conn struct {
 	in       *attr.Reader
 	out      *attr.Writer
 	unix     *net.UnixConn // nil: descriptors cannot be passed
+	quick    *quick        // the same, nil with it
 	oob      []byte
 	passed   []int // descriptors that came and were not taken yet, at most one
 	surplus  bool  // the peer sent more descriptors than it may
@@ -82,8 +83,10 @@ func NewConn(c net.Conn, timeout time.Duration) *Conn {
 	}
 	conn := &Conn{Conn: c, timeout: timeout}
 	if u, ok := c.(*net.UnixConn); ok {
-		conn.unix = u
-		conn.oob = make([]byte, unix.CmsgSpace(4*maxPassed))
+		if q, ok := Quick(u).(*quick); ok {
+			conn.unix, conn.quick = u, q
+			conn.oob = make([]byte, unix.CmsgSpace(4*maxPassed))
+		}
 	}
 	conn.R = bufio.NewReaderSize(reader{conn}, bufferSize)
 	conn.W = bufio.NewWriterSize(writer{conn}, bufferSize)
@@ -236,23 +239,20 @@ func (w writer) Write(p []byte) (int, error) {
 	if err := w.c.Conn.SetWriteDeadline(time.Now().Add(w.c.timeout)); err != nil {
 		return 0, err
 	}
+	if w.c.quick != nil {
+		return w.c.quick.Write(p)
+	}
 	return w.c.Conn.Write(p)
 }
 
 // readMsg is recvmsg(2): a plain read would drop descriptors that arrive with
 // the bytes.
 func (c *Conn) readMsg(p []byte) (int, error) {
-	n, oobn, _, _, err := c.unix.ReadMsgUnix(p, c.oob)
+	n, oobn, err := c.quick.readMsg(p, c.oob)
 	if oobn > 0 {
 		c.take(c.oob[:oobn])
 	}
-	switch {
-	case errors.Is(err, io.EOF), n == 0 && err == nil && len(p) > 0:
-		return 0, io.EOF // bare, as readers expect it
-	case err != nil:
-		return max(n, 0), err // n is -1 after an error
-	}
-	return n, nil
+	return n, err
 }
 
 // take keeps the first descriptor of a control message and closes the others.

@@ -10,7 +10,9 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
+	"unsafe"
 )
 
 // writeLimit bounds how long one line may wait for its reader.
@@ -132,6 +134,29 @@ func (d *Datagram) Write(level Level, tag, text string) {
 	d.lost.Add(1)
 }
 
+// put sends one datagram. The descriptor does not block, so the call is made
+// without telling the runtime, which would keep a thread awake for it.
+func (d *Datagram) put(line []byte) error {
+	raw, err := d.conn.SyscallConn()
+	if err != nil || len(line) == 0 {
+		return err
+	}
+	var errno syscall.Errno
+	err = raw.Write(func(fd uintptr) bool {
+		for {
+			_, _, errno = syscall.RawSyscall6(syscall.SYS_SENDTO, fd, uintptr(unsafe.Pointer(&line[0])), uintptr(len(line)),
+				syscall.MSG_DONTWAIT|syscall.MSG_NOSIGNAL, 0, 0)
+			if errno != syscall.EINTR {
+				return errno != syscall.EAGAIN
+			}
+		}
+	})
+	if err == nil && errno != 0 {
+		err = errno
+	}
+	return err
+}
+
 // send tries the socket, once anew after the reader was replaced.
 func (d *Datagram) send(line string) bool {
 	for range 2 {
@@ -145,8 +170,7 @@ func (d *Datagram) send(line string) bool {
 			}
 		}
 		_ = d.conn.SetWriteDeadline(time.Now().Add(writeLimit)) // never fails on an open socket
-		_, err := d.conn.Write([]byte(line))
-		if err == nil {
+		if d.put([]byte(line)) == nil {
 			return true
 		}
 		_ = d.conn.Close() // nothing is buffered in it

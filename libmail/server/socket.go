@@ -7,6 +7,7 @@ import (
 	"os"
 	"syscall"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -42,9 +43,11 @@ func openSocket(fd int) (*socket, error) {
 // so that a process which is about to leave can let its successor have it.
 func (s *socket) wait() error {
 	return s.raw.Read(func(fd uintptr) bool {
-		p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
-		n, err := unix.Poll(p, 0)
-		return n > 0 || err != nil && !errors.Is(err, unix.EINTR)
+		p := unix.PollFd{Fd: int32(fd), Events: unix.POLLIN}
+		var now unix.Timespec
+		// Without a wait it cannot block, so the runtime need not know (see ipc.Quick).
+		n, _, errno := unix.RawSyscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&p)), 1, uintptr(unsafe.Pointer(&now)), 0, 0, 0)
+		return errno != 0 && errno != unix.EINTR || errno == 0 && n > 0
 	})
 }
 
@@ -72,16 +75,21 @@ func (s *socket) accept() (net.Conn, error) {
 
 // read takes what waits into p; 0 when there is nothing.
 func (s *socket) read(p []byte) (n int, err error) {
-	if cerr := s.raw.Control(func(fd uintptr) { n, err = unix.Read(int(fd), p) }); cerr != nil {
-		return 0, cerr
+	var errno syscall.Errno
+	var got uintptr
+	if err := s.raw.Control(func(fd uintptr) {
+		// The descriptor does not block, so the runtime need not know (see ipc.Quick).
+		got, _, errno = unix.RawSyscall(unix.SYS_READ, fd, uintptr(unsafe.Pointer(&p[0])), uintptr(len(p)))
+	}); err != nil {
+		return 0, err
 	}
-	switch {
-	case err == nil:
-		return n, nil
-	case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.EINTR):
+	switch errno {
+	case 0:
+		return int(got), nil
+	case unix.EAGAIN, unix.EINTR:
 		return 0, nil
 	}
-	return 0, os.NewSyscallError("read", err)
+	return 0, os.NewSyscallError("read", errno)
 }
 
 // interrupt makes wait return an error now and from now on.
