@@ -4,8 +4,11 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"os"
+	"syscall"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -55,7 +58,36 @@ func open(path string, mode os.FileMode, tag string) (*file, error) {
 		f.Close() // nothing was written
 		return nil, fmt.Errorf("open log file %s: %w", path, err)
 	}
-	return &file{path: path, tag: tag, out: f, plain: f}, nil
+	raw, err := f.SyscallConn()
+	if err != nil {
+		f.Close() // as above
+		return nil, fmt.Errorf("open log file %s: %w", path, err)
+	}
+	return &file{path: path, tag: tag, out: appender{raw}, plain: f}, nil
+}
+
+// An appender writes to a regular file without telling the runtime, which
+// would keep a thread awake to go on with other work meanwhile: there is none.
+type appender struct{ raw syscall.RawConn }
+
+func (a appender) Write(p []byte) (n int, err error) {
+	for n < len(p) && err == nil {
+		cerr := a.raw.Control(func(fd uintptr) {
+			m, _, errno := unix.RawSyscall(unix.SYS_WRITE, fd, uintptr(unsafe.Pointer(&p[n])), uintptr(len(p)-n))
+			switch {
+			case errno == 0 && m == 0:
+				err = io.ErrShortWrite
+			case errno == 0:
+				n += int(m)
+			case errno != unix.EINTR:
+				err = os.NewSyscallError("write", errno)
+			}
+		})
+		if cerr != nil {
+			return n, cerr
+		}
+	}
+	return n, err
 }
 
 // rotated says, for the log, that our file has lost its name; "" when it has

@@ -9,6 +9,9 @@ import (
 	"net"
 	"os"
 	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
 
 	"postroad/libmail/ipc"
 )
@@ -250,9 +253,16 @@ func (r *running) read(s *socket) {
 			r.env.Log.Warning("%v", err)
 			r.pause(acceptPause)
 		case n < restBelow && r.svc.Rest > 0:
-			r.pause(r.svc.Rest)
+			rest(r.svc.Rest)
 		}
 	}
+}
+
+// rest sleeps without the runtime's knowledge: with it, the poller would wake
+// up for each datagram that comes meanwhile. A signal may end it early.
+func rest(d time.Duration) {
+	t := unix.NsecToTimespec(int64(d))
+	_, _, _ = unix.RawSyscall(unix.SYS_NANOSLEEP, uintptr(unsafe.Pointer(&t)), 0, 0)
 }
 
 // readAll serves the datagrams that wait in a socket, or a piece of a FIFO,

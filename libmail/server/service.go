@@ -43,7 +43,8 @@ type Service struct {
 	Drained func()
 
 	// Rest is how long a datagram service then lets further ones gather, when
-	// they are so few that the kernel's queue will not fill meanwhile.
+	// they are so few that the kernel's queue will not fill meanwhile. One
+	// processor of the program is idle for that time: a few milliseconds.
 	Rest time.Duration
 
 	// Resident services run as long as master does: they do not leave when
