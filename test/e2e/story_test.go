@@ -18,7 +18,15 @@ package e2e
 
 import (
 	"bufio"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
 	"fmt"
+	"math/big"
 	"net"
 	"os"
 	"path/filepath"
@@ -96,6 +104,7 @@ var verbs = map[string]struct {
 	"clock":    {1, (*story).clock},    // move the clock by a duration
 	"kill":     {1, (*story).kill},     // kill -9 a program
 	"damage":   {2, (*story).damage},   // QUEUE OFFSET: overwrite a byte of each of its files
+	"cert":     {1, (*story).cert},     // FILE: a self-signed certificate with its key
 	"peer":     {1, (*story).peer},     // NAME: an SMTP server that plays the block for each client; $NAME is its port
 	"wait":     {1, (*story).wait},     // a duration, where only time shows that nothing happens
 }
@@ -239,7 +248,7 @@ func (s *story) mail(args, block []string) {
 
 // smtp plays a dialog: C: lines are sent, S: lines are regexps for one whole
 // reply, of which only the last line is compared; S! waits for the end of the
-// connection.
+// connection, and tls begins TLS.
 func (s *story) smtp(_, block []string) {
 	conn, err := net.DialTimeout("tcp", s.suite.Addr(), 10*time.Second)
 	if err != nil {
@@ -268,6 +277,13 @@ func (s *story) dialog(conn net.Conn, block []string, mine, theirs string, fail 
 				fail(fmt.Errorf("got %q, %v, want %s", got, err, want))
 				return
 			}
+		case l == "tls":
+			c := tls.Client(conn, &tls.Config{InsecureSkipVerify: true}) // nobody signed it
+			if err := c.Handshake(); err != nil {
+				fail(err)
+				return
+			}
+			conn, r = c, bufio.NewReader(c)
 		case l == "close":
 			return
 		default:
@@ -340,6 +356,26 @@ func (s *story) playPeer(conn net.Conn, block []string) {
 			}
 		}
 	}
+}
+
+// cert makes a self-signed certificate; the file holds its key, too.
+func (s *story) cert(args, _ []string) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		s.fatalf("%v", err)
+	}
+	name := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "mx.example.com"}, DNSNames: []string{"mx.example.com"},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, name, name, key.Public(), key)
+	if err != nil {
+		s.fatalf("%v", err)
+	}
+	private, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		s.fatalf("%v", err)
+	}
+	text := append(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})...)
+	s.suite.File(args[0], string(text))
 }
 
 func (s *story) maildir(args, block []string) {
