@@ -3,6 +3,7 @@ package privs
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 )
@@ -17,16 +18,19 @@ func ShedRuntimeEnv(name string) {
 		return
 	}
 	env := os.Environ()
-	clean := make([]string, 0, len(env))
-	for _, e := range env {
-		if !strings.HasPrefix(e, "GO") {
-			clean = append(clean, e)
-		}
-	}
+	clean := withoutRuntimeSettings(env)
 	if len(clean) == len(env) {
 		return
 	}
 	err := syscall.Exec("/proc/self/exe", os.Args, clean)
 	fmt.Fprintf(os.Stderr, "%s: fatal: start without GO variables: %v\n", name, err)
 	os.Exit(1)
+}
+
+// withoutRuntimeSettings leaves GOTRACEBACK=none, which the runtime itself puts
+// into the environment of every set-gid program: to shed it would never end.
+func withoutRuntimeSettings(env []string) []string {
+	return slices.DeleteFunc(slices.Clone(env), func(e string) bool {
+		return strings.HasPrefix(e, "GO") && e != "GOTRACEBACK=none"
+	})
 }
