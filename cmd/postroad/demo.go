@@ -116,11 +116,12 @@ Try in another terminal:
 
 Or with a mail program; it must accept a certificate that nobody vouches for:
 
-  incoming       POP3, 127.0.0.1 port %[7]d with TLS, or %[8]d with STARTTLS
+  incoming       IMAP, 127.0.0.1 port %[12]d with TLS, or %[13]d with STARTTLS
+                 POP3, 127.0.0.1 port %[7]d with TLS, or %[8]d with STARTTLS
   outgoing       SMTP, 127.0.0.1 port %[9]d with TLS, or %[10]d with STARTTLS
   other hosts    SMTP, 127.0.0.1 port %[11]d`,
 		d.path("maillog"), d.path("mail"), d.path("etc"), d.path("queue"), d.commands, demoDomain,
-		d.ports["995"], d.ports["110"], d.ports["465"], d.ports["587"], d.ports["smtp"])
+		d.ports["995"], d.ports["110"], d.ports["465"], d.ports["587"], d.ports["smtp"], d.ports["993"], d.ports["143"])
 	for _, u := range demoUsers {
 		u += "@" + demoDomain
 		d.say("  user           %s, password %s", u, d.passwords[u])
