@@ -50,21 +50,22 @@ SBIN    = $(DESTDIR)$(PREFIX)/sbin
 LIBEXEC = $(DESTDIR)$(PREFIX)/libexec/postroad
 SHIPPED = $(DESTDIR)$(PREFIX)/share/postroad/etc
 MAN     = $(DESTDIR)$(PREFIX)/share/man
-COMMANDS = $(notdir $(wildcard cmd/*))
+COMMANDS = $(notdir $(wildcard cmd/*)) mailq newaliases postfix
+DAEMONS = $(patsubst %/main.go,%,$(wildcard */main.go)) lmtp
 
-install: build  ## into DESTDIR and PREFIX; an existing configuration stays as it is
-	install -d $(SBIN) $(LIBEXEC) $(SHIPPED) $(DESTDIR)/etc/postfix
-	for f in $(BUILD)/*; do \
-		case " $(COMMANDS) mailq newaliases postfix " in \
-		*" $${f##*/} "*) cp -P $$f $(SBIN)/ ;; \
-		*) cp -P $$f $(LIBEXEC)/ ;; esac; done
+install: build man  ## into DESTDIR and PREFIX; an existing configuration stays as it is
+	install -d $(SBIN) $(LIBEXEC) $(SHIPPED) $(MAN) $(DESTDIR)/etc/postfix
+	cd $(BUILD) && cp -Pf $(COMMANDS) $(SBIN)/ && cp -Pf $(DAEMONS) $(LIBEXEC)/
+	cp -R $(BUILD)/man/* $(MAN)/
 	install -m 644 etc/* $(SHIPPED)/
 	for f in etc/*; do \
 		test -e $(DESTDIR)/etc/postfix/$${f##*/} || install -m 644 $$f $(DESTDIR)/etc/postfix/; done
+	@echo 'Then, as root: postroad set-permissions, newaliases, postroad start'
 
 uninstall:  ## what install put there, but for the configuration
 	rm -rf $(LIBEXEC) $(DESTDIR)$(PREFIX)/share/postroad
-	for f in $(COMMANDS) mailq newaliases postfix; do rm -f $(SBIN)/$$f; done
+	cd $(SBIN) && rm -f $(COMMANDS)
+	cd $(MAN) && rm -f $(COMMANDS:%=man1/%.1) $(DAEMONS:%=man8/%.8) man5/postconf.5
 
 clean:      ## remove build/
 	rm -rf $(BUILD)

@@ -25,7 +25,7 @@
 // # Parameters
 //
 // account_file, account_user, auth_default_domain, auth_mechanisms,
-// auth_service_name, virtual_mailbox_base, virtual_mailbox_domains,
+// auth_service_name, auth_ticket_key_file, virtual_mailbox_base, virtual_mailbox_domains,
 // queue_directory, data_directory, daemon_directory, command_directory,
 // mail_owner, setgid_group, default_privs, maillog_file, postlog_service_name,
 // smtputf8_enable, mail_version, relay_domains, virtual_alias_domains, and

@@ -216,3 +216,24 @@ func TestRFCTagsHaveOneForm(t *testing.T) {
 		}
 	})
 }
+
+// rfcRow is a row of docs/rfc.md: number, section or none, places.
+var rfcRow = regexp.MustCompile(`^\| \d{3,5} \| [\d.]* \| [^|]+\.go:\d+.* \|$`)
+
+// The table is made by make rfc; whether it is of today is not asked.
+func TestRFCTableHasItsForm(t *testing.T) {
+	text, err := os.ReadFile("../../docs/rfc.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rows, found := strings.Cut(string(text), "|---|---|---|\n")
+	lines := strings.Split(strings.TrimSuffix(rows, "\n"), "\n")
+	if !found || len(lines) < 50 {
+		t.Fatalf("docs/rfc.md has %d rows", len(lines))
+	}
+	for _, l := range lines {
+		if !rfcRow.MatchString(l) {
+			t.Errorf("docs/rfc.md: %q", l)
+		}
+	}
+}
