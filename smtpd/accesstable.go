@@ -226,25 +226,34 @@ func (s *session) serverAccess(st *step, name string, kind resolver.Type, sub su
 				return v
 			}
 		}
-		answer, err := s.dns.Addresses(s.ctx, host)
-		if err != nil {
-			if kind != resolver.A {
-				s.log.Warning("Unable to look up %v host %s for %s %s: %s", kind, host, sub.class, sub.name, lookupText(err))
-			}
-			continue
-		}
-		for _, ip := range answer.Records {
-			if count++; count > maxServerAddresses {
-				s.log.Warning("%v server address count limit (%d) exceeded for %s %s -- ignoring the remainder",
-					kind, maxServerAddresses, sub.class, sub.name)
-				return dunno
-			}
-			if v, more := s.byIP(st, ip.Unmap().String(), sub); !more {
-				return v
-			}
+		if v, more := s.hostAccess(st, host, kind, sub, &count); !more {
+			return v
 		}
 	}
 	return dunno
+}
+
+// hostAccess looks up the addresses of a server; count is how many there have
+// been.
+func (s *session) hostAccess(st *step, host string, kind resolver.Type, sub subject, count *int) (v verdict, more bool) {
+	answer, err := s.dns.Addresses(s.ctx, host)
+	if err != nil {
+		if kind != resolver.A {
+			s.log.Warning("Unable to look up %v host %s for %s %s: %s", kind, host, sub.class, sub.name, lookupText(err))
+		}
+		return dunno, true
+	}
+	for _, ip := range answer.Records {
+		if *count++; *count > maxServerAddresses {
+			s.log.Warning("%v server address count limit (%d) exceeded for %s %s -- ignoring the remainder",
+				kind, maxServerAddresses, sub.class, sub.name)
+			return dunno, false
+		}
+		if v, more := s.byIP(st, ip.Unmap().String(), sub); !more {
+			return v, false
+		}
+	}
+	return dunno, true
 }
 
 // literalAccess takes an address literal for its own mail server.

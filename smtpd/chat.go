@@ -182,3 +182,38 @@ func splitAt(address string) (local, domain string, ok bool) {
 	}
 	return address[:i], address[i+1:], true
 }
+
+// escape shows bytes in a log line: controls and backslash as C writes them.
+func escape(data []byte) string {
+	var b strings.Builder
+	for _, c := range data {
+		switch c {
+		case '\\':
+			b.WriteString(`\\`)
+		case '\a':
+			b.WriteString(`\a`)
+		case '\b':
+			b.WriteString(`\b`)
+		case '\f':
+			b.WriteString(`\f`)
+		case '\n':
+			b.WriteString(`\n`)
+		case '\r':
+			b.WriteString(`\r`)
+		case '\t':
+			b.WriteString(`\t`)
+		case '\v':
+			b.WriteString(`\v`)
+		default:
+			if c < ' ' || c > '~' {
+				b.WriteByte('\\')
+				b.WriteByte('0' + c>>6)
+				b.WriteByte('0' + c>>3&7)
+				b.WriteByte('0' + c&7)
+				continue
+			}
+			b.WriteByte(c)
+		}
+	}
+	return b.String()
+}

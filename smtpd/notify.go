@@ -74,10 +74,23 @@ func (s *session) notify() error {
 	sub.RecordString(record.Sender, s.params.doubleBounce+"@"+c.String("myorigin"))
 	sub.RecordString(record.Rcpt, to)
 	sub.Record(record.Content, nil)
-	date := message.FormatDate(now)
+	for _, line := range s.notice(sub.ID, to, message.FormatDate(now)) {
+		sub.RecordString(record.Text, line)
+	}
+	sub.Record(record.Extracted, nil)
+	status, reason, err := sub.Finish()
+	if err == nil && status != 0 {
+		err = fmt.Errorf("cleanup status %d: %s", status, reason)
+	}
+	return err
+}
+
+// notice is the message: headers, and the conversation.
+func (s *session) notice(id, to, date string) []string {
+	c := s.params.conf
 	lines := []string{
 		"Received: by " + s.params.hostname + " (" + s.params.mailName + ")",
-		"\tid " + sub.ID + "; " + date,
+		"\tid " + id + "; " + date,
 		"Date: " + date,
 	}
 	daemon := addr.Quote(addr.MailerDaemon + "@" + c.String("myorigin"))
@@ -91,16 +104,11 @@ func (s *session) notify() error {
 	for _, line := range s.history {
 		lines = append(lines, wrapLine(maillog.Printable(line))...)
 	}
-	lines = append(lines, "", "", "For other details, see the local mail logfile")
-	for _, line := range lines {
-		sub.RecordString(record.Text, line)
+	lines = append(lines, "")
+	if s.aborted != "" {
+		lines = append(lines, "Session aborted, reason: "+s.aborted)
 	}
-	sub.Record(record.Extracted, nil)
-	status, reason, err := sub.Finish()
-	if err == nil && status != 0 {
-		err = fmt.Errorf("cleanup status %d: %s", status, reason)
-	}
-	return err
+	return append(lines, "", "For other details, see the local mail logfile")
 }
 
 // wrapLine folds a line of a transcript at blanks, for 78 columns; text that a

@@ -6,7 +6,6 @@ import (
 	"io"
 	"net"
 	"os"
-	"strings"
 	"time"
 
 	"postroad/libmail/maillog"
@@ -59,6 +58,7 @@ type session struct {
 
 	trouble trouble  // since the history began
 	history []string // of the conversation, if somebody is to see it
+	aborted string   // why the session broke off
 }
 
 // count is how often a command came and how often it worked.
@@ -320,6 +320,7 @@ func (s *session) leave(err error) {
 	}
 	s.wire.w.Flush() // the client may be gone
 	s.logEnd(reason)
+	s.aborted = reason
 	s.forgetHistory(0)
 	s.resetMail()
 	s.closeTLS()
@@ -364,39 +365,4 @@ func (s *session) pause(d time.Duration) {
 	case <-time.After(d):
 	case <-s.ctx.Done():
 	}
-}
-
-// escape shows bytes in a log line: controls and backslash as C writes them.
-func escape(data []byte) string {
-	var b strings.Builder
-	for _, c := range data {
-		switch c {
-		case '\\':
-			b.WriteString(`\\`)
-		case '\a':
-			b.WriteString(`\a`)
-		case '\b':
-			b.WriteString(`\b`)
-		case '\f':
-			b.WriteString(`\f`)
-		case '\n':
-			b.WriteString(`\n`)
-		case '\r':
-			b.WriteString(`\r`)
-		case '\t':
-			b.WriteString(`\t`)
-		case '\v':
-			b.WriteString(`\v`)
-		default:
-			if c < ' ' || c > '~' {
-				b.WriteByte('\\')
-				b.WriteByte('0' + c>>6)
-				b.WriteByte('0' + c>>3&7)
-				b.WriteByte('0' + c&7)
-				continue
-			}
-			b.WriteByte(c)
-		}
-	}
-	return b.String()
 }

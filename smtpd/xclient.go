@@ -60,30 +60,16 @@ func (x *impersonation) set(p *params, name, value string) *reply {
 	clean := neuter(value)
 	switch name {
 	case "NAME":
-		host, status, ok := peerName(value)
-		if !ok {
-			return badAttribute(name, value)
+		if r := setName(&c.name, &c.nameStatus, name, value); r != nil {
+			return r
 		}
-		c.name, c.nameStatus = host, status
-		if status == nameOK {
-			c.reverseName, c.reverseStatus = host, status
+		if c.nameStatus == nameOK {
+			c.reverseName, c.reverseStatus = c.name, nameOK
 		}
 	case "REVERSE_NAME":
-		host, status, ok := peerName(value)
-		if !ok {
-			return badAttribute(name, value)
-		}
-		c.reverseName, c.reverseStatus = host, status
+		return setName(&c.reverseName, &c.reverseStatus, name, value)
 	case "ADDR":
-		if !known {
-			c.addr, c.rfcAddr, c.ip, c.family = unknown, unknown, netip.Addr{}, 0
-			return nil
-		}
-		ip, ok := p.mailhostAddress(clean)
-		if !ok {
-			return badAttribute(name, clean)
-		}
-		c.setAddr(ip)
+		return x.setAddr(p, clean, known)
 	case "PORT":
 		return setPort(&c.port, name, value)
 	case "HELO":
@@ -119,15 +105,34 @@ func (x *impersonation) set(p *params, name, value string) *reply {
 	return nil
 }
 
-// peerName is a client name with its status.
-func peerName(value string) (name string, status nameStatus, ok bool) {
+// setAddr takes the client's address.
+func (x *impersonation) setAddr(p *params, text string, known bool) *reply {
+	c := &x.client
+	if !known {
+		c.addr, c.rfcAddr, c.ip, c.family = unknown, unknown, netip.Addr{}, 0
+		return nil
+	}
+	ip, ok := p.mailhostAddress(text)
+	if !ok {
+		return badAttribute("ADDR", text)
+	}
+	c.setAddr(ip)
+	return nil
+}
+
+// setName takes a client name with its status.
+func setName(to *string, status *nameStatus, name, value string) *reply {
 	switch {
 	case value == unavailable:
-		return unknown, namePermanent, true
+		*to, *status = unknown, namePermanent
 	case value == temporarilyUnavailable:
-		return unknown, nameTemporary, true
+		*to, *status = unknown, nameTemporary
+	case validName(value):
+		*to, *status = value, nameOK
+	default:
+		return badAttribute(name, value)
 	}
-	return value, nameOK, validName(value)
+	return nil
 }
 
 func setPort(port *string, name, value string) *reply {
