@@ -77,9 +77,8 @@ func (d *delivery) expandAlias(s *recipient, name, ext, text string, from table.
 	next.rcpt.Notify &^= proto.NotifySuccess
 	if owner := d.owner(name); owner != "" {
 		next.sender, next.listOwner = owner, true
-		next.rcpt.Notify, next.rcpt.DSNOrig = 0, ""
-	}
-	if next.rcpt.Orig == "" {
+		next.rcpt.Notify, next.rcpt.DSNOrig, next.rcpt.Orig = 0, "", ""
+	} else if next.rcpt.Orig == "" {
 		next.rcpt.Orig = s.rcpt.Address
 	}
 	list := tokens(text)

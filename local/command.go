@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"strings"
@@ -37,12 +38,16 @@ func (d *delivery) command(u *mailUser, text string) (final bool) {
 // environment is all that a command finds in its environment. Values that
 // come from a peer keep only what command_expansion_filter allows.
 func (d *delivery) environment(u *mailUser) []string {
-	env := []string{"PATH=/usr/bin:/bin:/usr/sbin:/sbin", "HOME=" + u.account.Home,
-		"LOGNAME=" + u.account.Name, "USER=" + u.account.Name}
-	if u.account.Shell != "" {
-		env = append(env, "SHELL="+u.account.Shell)
+	env := []string{"PATH=/usr/bin:/bin"}
+	if u.account.Name != d.defaultPrivs { // that is nobody's home
+		env = append(env, "HOME="+u.account.Home)
+		if u.account.Shell != "" {
+			env = append(env, "SHELL="+u.account.Shell)
+		}
 	}
 	for _, v := range []struct{ name, value string }{
+		{"LOGNAME", cmp.Or(u.user, u.account.Name)},
+		{"USER", cmp.Or(u.user, u.account.Name)},
 		{"SENDER", addr.Quote(u.sender)},
 		{"RECIPIENT", addr.Quote(u.rcpt.Address)},
 		{"ORIGINAL_RECIPIENT", addr.Quote(u.rcpt.Orig)},

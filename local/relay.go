@@ -105,12 +105,10 @@ func (f *forwards) finish() (final bool) {
 		} else {
 			o = dsn.Outcome{Status: "2.0.0", Action: dsn.Relayed, Reason: "forwarded as " + id}
 		}
-		for _, s := range group {
-			r := s.rcpt
-			r.Offset = -1
-			r.Notify &^= proto.NotifySuccess // the new message carries it
-			final = f.d.m.Report(&r, o, agent.Via{Relay: "local"}) && final
-		}
+		r := *group[0].top // it stands for all that it expanded to
+		r.Offset = -1
+		r.Notify &^= proto.NotifySuccess // the new message carries it
+		final = f.d.m.Report(&r, o, agent.Via{Relay: "local"}) && final
 	}
 	f.groups, f.order = nil, nil
 	return final

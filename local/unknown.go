@@ -25,6 +25,9 @@ func (d *delivery) unknown(u *mailUser) (final bool) {
 		d.env.Log.Warning("%s: undeliverable mail for %s is dropped: make an alias for it", d.m.QueueID, u.user)
 		return d.report(u.recipient, dsn.Outcome{Status: "2.0.0", Reason: "discarded"})
 	}
+	if u.names["alias "+addr.Fold(u.user)] {
+		return d.fail(u.recipient, "5.4.6", "alias database loop for %s", u.user)
+	}
 	return d.fail(u.recipient, "5.1.1", "unknown user: %q", u.user)
 }
 
