@@ -265,7 +265,7 @@ func (s *system) userQuota(l *users.List, args []string) error {
 	if err := setQuota(&u, args[1]); err != nil {
 		return err
 	}
-	return l.Replace(u)
+	return errors.Join(l.Replace(u), s.forgetPasswords())
 }
 
 var labelForm = regexp.MustCompile(`^[A-Za-z0-9._-]{1,40}$`)
@@ -302,14 +302,15 @@ func (s *system) userAppPassword(l *users.List, args []string) error {
 	}
 	password := strings.ToLower(rand.Text()) // 130 random bits
 	u.Set(field, users.Hash(password))
-	if err := l.Replace(u); err != nil {
+	if err := errors.Join(l.Replace(u), s.forgetPasswords()); err != nil {
 		return err
 	}
 	fmt.Fprintln(s.out, password)
 	return nil
 }
 
-// forgetPasswords has authd forget which passwords were right, if it runs.
+// forgetPasswords has authd, if it runs, forget which passwords were right, and
+// read the list anew.
 func (s *system) forgetPasswords() error {
 	path := filepath.Join(s.queueDir, "private", s.conf.String("auth_service_name"))
 	conn, err := net.DialTimeout("unix", path, 5*time.Second)
