@@ -30,7 +30,10 @@ type addressList struct {
 
 // missingDomain is what Dovecot shows for an address without a domain; clients
 // expect a string there, as NIL is the mark of a group.
-const missingDomain = "MISSING_DOMAIN"
+const (
+	missingDomain  = "MISSING_DOMAIN"
+	missingMailbox = "MISSING_MAILBOX"
+)
 
 func parseAddresses(text string) []address {
 	l := &addressList{words: words{text: text}}
@@ -60,7 +63,9 @@ func parseAddresses(text string) []address {
 			l.list = append(l.list, address{name: comment, mailbox: join(phrase, false), host: host})
 			continue
 		}
-		if len(phrase) > 0 {
+		if len(phrase) > 1 && phrase[1].spaced { // a name without an address
+			l.list = append(l.list, address{name: join(phrase, true), mailbox: missingMailbox, host: missingDomain})
+		} else if len(phrase) > 0 {
 			l.list = append(l.list, address{name: comment, mailbox: join(phrase, false), host: missingDomain})
 		}
 		if inGroup && (c == ';' || c == 0) {
@@ -147,7 +152,9 @@ func (l *addressList) routeAddr() (a address) {
 			break
 		}
 	}
-	a.mailbox, a.host = join(pieces, false), missingDomain
+	if a.mailbox, a.host = join(pieces, false), missingDomain; a.mailbox == "" {
+		a.mailbox = missingMailbox
+	}
 	if l.at < len(l.text) && l.text[l.at] == '@' {
 		l.at++
 		a.host, _ = l.domain()

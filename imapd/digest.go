@@ -60,7 +60,7 @@ func newDigest(p *part, level digestLevel) *digest {
 		}
 		d.headers[i] = p.all(name)
 		if i == headSubject || i == headDate {
-			d.headers[i], _ = p.get(name)
+			d.headers[i], _ = p.last(name)
 		}
 	}
 	return d

@@ -9,7 +9,7 @@ func appendEnvelope(b []byte, p *part) []byte {
 		if i > 0 {
 			b = append(b, ' ')
 		}
-		b = appendField(b, p, name)
+		b = appendLast(b, p, name)
 	}
 	from := appendAddresses(nil, p.all("From"))
 	b = append(append(b, ' '), from...)
@@ -23,13 +23,22 @@ func appendEnvelope(b []byte, p *part) []byte {
 	for _, name := range []string{"To", "Cc", "Bcc"} {
 		b = appendAddresses(append(b, ' '), p.all(name))
 	}
-	b = appendField(append(b, ' '), p, "In-Reply-To")
-	b = appendField(append(b, ' '), p, "Message-ID")
+	b = appendLast(append(b, ' '), p, "In-Reply-To")
+	b = appendLast(append(b, ' '), p, "Message-ID")
 	return append(b, ')')
 }
 
 func appendField(b []byte, p *part, name string) []byte {
 	v, ok := p.get(name)
+	if !ok {
+		return append(b, "NIL"...)
+	}
+	return appendString(b, v)
+}
+
+// appendLast is appendField for headers of which the last one counts.
+func appendLast(b []byte, p *part, name string) []byte {
+	v, ok := p.last(name)
 	if !ok {
 		return append(b, "NIL"...)
 	}

@@ -550,6 +550,9 @@ func (p *valueParser) list(end byte) (out []value) {
 		case end:
 			p.at++
 			return out
+		case ')', ']': // one too many
+			p.at++
+			out = append(out, value{text: string(c)})
 		case '(', '[':
 			p.at++
 			close := byte(')')

@@ -56,6 +56,16 @@ func (p *part) get(name string) (string, bool) {
 	return "", false
 }
 
+// last is the value of the last header with a name.
+func (p *part) last(name string) (value string, given bool) {
+	for i := range p.fields {
+		if strings.EqualFold(p.fields[i].name, name) {
+			value, given = p.fields[i].value, true
+		}
+	}
+	return value, given
+}
+
 // all joins the values of all headers with a name.
 func (p *part) all(name string) string {
 	var values []string
@@ -208,7 +218,8 @@ func (p *part) isMessage() bool {
 func (p *part) encoding() string {
 	v, _ := p.get("Content-Transfer-Encoding")
 	l := words{text: v}
-	if w, ok := l.next(); ok && w.kind == 'a' {
+	w, ok := l.next()
+	if more, _ := l.next(); ok && w.kind == 'a' && more.kind != '/' { // not a type that was put here
 		return strings.ToLower(w.text)
 	}
 	return "7bit"
@@ -379,10 +390,14 @@ func (p *part) addField(text []byte, raw stretch) {
 	p.fields = append(p.fields, field{name: name, value: unfold(value), raw: raw})
 }
 
+// unfolder makes a folded value one line; a tab that it was folded with
+// becomes a blank, as Dovecot has it.
+var unfolder = strings.NewReplacer("\r\n\t", " ", "\n\t", " ", "\r\n", "", "\n", "")
+
 // unfold removes line ends (RFC 5322 §2.2.3) and the blanks around a value.
 func unfold(value string) string {
 	if strings.ContainsAny(value, "\r\n") {
-		value = strings.NewReplacer("\r\n", "", "\n", "").Replace(value)
+		value = unfolder.Replace(value)
 	}
 	return strings.Trim(value, " \t\r\n")
 }

@@ -1,6 +1,10 @@
 package main
 
-import "strings"
+import (
+	"slices"
+	"strconv"
+	"strings"
+)
 
 // tspecials end a token of a MIME header (RFC 2045 §5.1).
 const tspecials = "()<>@,;:\\\"/[]?="
@@ -89,8 +93,67 @@ func (l *words) quoted() string {
 }
 
 // params takes "; name=value" as often as it comes. What is malformed is left
-// out.
-func (l *words) params() (list []param) {
+// out. Parameters that RFC 2231 §3 divides are joined, not decoded, and come
+// last.
+func (l *words) params() []param {
+	var plain, starred []param
+	for _, p := range l.rawParams() {
+		if strings.Contains(p.name, "*") {
+			starred = append(starred, p)
+		} else {
+			plain = append(plain, p)
+		}
+	}
+	slices.SortStableFunc(starred, func(a, b param) int {
+		x, m, _ := pieceOf(a.name)
+		y, n, _ := pieceOf(b.name)
+		if c := strings.Compare(strings.ToLower(x), strings.ToLower(y)); c != 0 {
+			return c
+		}
+		return m - n
+	})
+	for i := 0; i < len(starred); {
+		name, n, extended := pieceOf(starred[i].name)
+		value := starred[i].value
+		k := i + 1
+		for ; n >= 0 && k < len(starred); k++ {
+			next, m, ext := pieceOf(starred[k].name)
+			if !strings.EqualFold(next, name) || m != n+k-i {
+				break
+			}
+			value += starred[k].value
+			extended = extended || ext
+		}
+		if n > 0 { // its beginning is missing
+			name = starred[i].name
+			value, k, extended = starred[i].value, i+1, false
+		}
+		if extended {
+			name += "*"
+		}
+		plain = append(plain, param{name, value})
+		i = k
+	}
+	return plain
+}
+
+// pieceOf takes the name of a divided parameter apart: "name*2*" is the
+// extended piece 2 of name; n is -1 where there is no number.
+func pieceOf(name string) (base string, n int, extended bool) {
+	base, rest, _ := strings.Cut(name, "*")
+	if rest == "" {
+		return base, -1, true
+	}
+	rest, extended = strings.CutSuffix(rest, "*")
+	n, err := strconv.Atoi(rest)
+	if err != nil || n < 0 {
+		return name, -1, false
+	}
+	return base, n, extended
+}
+
+// rawParams takes parameters as they stand there.
+func (l *words) rawParams() (list []param) {
 	for len(list) < maxParams {
 		w, ok := l.next()
 		if !ok {
@@ -117,6 +180,8 @@ func (l *words) params() (list []param) {
 			list = append(list, param{w.text, text})
 		case ';':
 			list = append(list, param{w.text, ""})
+		case '=', '?', '/', ':', '@', '[', '<': // as above: an encoded word, a boundary
+			list = append(list, param{w.text, string(value.kind) + l.untilSemicolon()})
 		}
 	}
 	return list
