@@ -2,8 +2,10 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"strings"
+	"syscall"
 
 	"postroad/libmail/conf"
 	"postroad/libmail/maillog"
@@ -107,8 +109,7 @@ func (s *submission) put(t record.Type, data []byte) {
 		return
 	}
 	if s.maxSize > 0 && s.file.Offset()+int64(record.Len(len(data))) > s.maxSize {
-		s.log.Warning("uid=%d: File too large", s.uid)
-		s.status |= proto.StatSize
+		s.tooLarge()
 		return
 	}
 	if err := s.file.Record(t, data); err != nil {
@@ -116,7 +117,16 @@ func (s *submission) put(t record.Type, data []byte) {
 	}
 }
 
+func (s *submission) tooLarge() {
+	s.log.Warning("uid=%d: File too large", s.uid)
+	s.status |= proto.StatSize
+}
+
 func (s *submission) writeFailed(err error) {
+	if errors.Is(err, syscall.EFBIG) { // the user's own limit
+		s.tooLarge()
+		return
+	}
 	s.log.Warning("uid=%d: %v", s.uid, err)
 	s.status |= proto.StatWrite
 }
