@@ -24,7 +24,7 @@ func (d *delivery) dotForward(u *mailUser) (final, done bool) {
 		if u.names["forward "+path] {
 			return false, false // we came from there: the mailbox
 		}
-		r, err := d.mda.Ask(u.account, d.mda.ShutIn(u.account), &proto.MDARequest{Action: proto.MDARead, Path: path, MaxSize: maxList}, nil)
+		r, err := d.mda.Ask(u.account, d.boxWith(u, path), &proto.MDARequest{Action: proto.MDARead, Path: path, MaxSize: maxList}, nil)
 		if err != nil {
 			return d.fail(u.recipient, "4.3.0", "cannot read %s: %v", path, err), true
 		}
@@ -69,6 +69,18 @@ func (d *delivery) dotForward(u *mailUser) (final, done bool) {
 		return d.tokens(&next, list, ext), true
 	}
 	return false, false
+}
+
+// boxWith is what the user's helper is shut in to read a file. forward_path
+// may name files elsewhere; for those there is no box.
+func (d *delivery) boxWith(u *mailUser, path string) []string {
+	box := d.mda.ShutIn(u.account)
+	for _, dir := range box {
+		if strings.HasPrefix(path, strings.TrimSuffix(dir, "/")+"/") {
+			return box
+		}
+	}
+	return nil
 }
 
 // forwardFiles is forward_path for a user. An element whose $extension or

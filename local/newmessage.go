@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -105,7 +106,7 @@ func (d *delivery) envelope(s *proto.Submission, key forwardKey, group []*recipi
 		}
 		s.Attr("dsn_orig_rcpt", r.rcpt.DSNOrig)
 		if d.originalRcpt {
-			s.RecordString(record.OrigRcpt, r.rcpt.Orig)
+			s.RecordString(record.OrigRcpt, cmp.Or(r.rcpt.Orig, r.rcpt.Address))
 		}
 		s.RecordString(record.Rcpt, r.rcpt.Address)
 	}
