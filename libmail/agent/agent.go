@@ -251,9 +251,9 @@ func (m *Message) sent(r *proto.Rcpt, o dsn.Outcome, via Via) (final bool) {
 		err = a.verify.Update(r.Address, proto.AddressOK, o.Reason)
 	case m.Flags&proto.DeliverVerify != 0:
 		o.Action, status = dsn.Deliverable, "deliverable"
-		err = a.trace.Append(proto.BounceClean, m.QueueID, *r, o)
+		err = m.trace(r, o, via)
 	case m.Flags&(proto.DeliverRecord|proto.DeliverDelayed) != 0 || r.Notify&proto.NotifySuccess != 0:
-		err = a.trace.Append(proto.BounceClean, m.QueueID, *r, o)
+		err = m.trace(r, o, via)
 	}
 	if err != nil { // the delivery stands; its report comes with the second one
 		return m.waits(r, dsn.Outcome{Status: "4.3.0", Reason: "delivery report failed: " + err.Error()}, via)
@@ -261,6 +261,15 @@ func (m *Message) sent(r *proto.Rcpt, o dsn.Outcome, via Via) (final bool) {
 	m.line(r, o, via, status)
 	m.done(r)
 	return true
+}
+
+// trace notes for the sender's report what became of a recipient, and by
+// which way.
+func (m *Message) trace(r *proto.Rcpt, o dsn.Outcome, via Via) error {
+	if via.Relay != "" && via.Relay != "none" {
+		o.Reason = "delivery via " + via.Relay + ": " + o.Reason
+	}
+	return m.agent.trace.Append(proto.BounceClean, m.QueueID, *r, o)
 }
 
 // failed ends a recipient that can't be delivered.
@@ -274,7 +283,7 @@ func (m *Message) failed(r *proto.Rcpt, o dsn.Outcome, via Via) (final bool) {
 		err = a.verify.Update(r.Address, proto.AddressBounce, o.Reason)
 	case m.Flags&proto.DeliverVerify != 0:
 		o.Action, status = dsn.Undeliverable, "undeliverable"
-		err = a.trace.Append(proto.BounceClean, m.QueueID, *r, o)
+		err = m.trace(r, o, via)
 	case a.softBounce:
 		o.Status = "4" + o.Status[1:]
 		o.Action = dsn.Delayed
@@ -307,7 +316,7 @@ func (m *Message) waits(r *proto.Rcpt, o dsn.Outcome, via Via) (final bool) {
 		err = m.agent.verify.Update(r.Address, proto.AddressDefer, o.Reason)
 	case m.Flags&proto.DeliverVerify != 0:
 		o.Action = dsn.Undeliverable
-		err = m.agent.trace.Append(proto.BounceClean, m.QueueID, *r, o)
+		err = m.trace(r, o, via)
 	default:
 		o.Action = dsn.Delayed
 		m.logged(r, o, via, "deferred")
