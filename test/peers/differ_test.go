@@ -76,6 +76,9 @@ type result struct{ replies, boxes, log []string }
 
 func play(h *house, lines []string) (r result) {
 	for _, l := range h.dialog(lines) {
+		if l == "(end)" {
+			break // or the reset that comes with it, whichever is seen first
+		}
 		r.replies = append(r.replies, h.plain(l))
 	}
 	h.idle()
@@ -103,10 +106,19 @@ func (h *house) boxes() (lines []string) {
 			if strings.Contains(name, "/new/") {
 				name = filepath.Dir(name) + "/MESSAGE"
 			}
+			prose := false
 			sys := st.Sys().(*syscall.Stat_t)
 			lines = append(lines, fmt.Sprintf("%s %v uid=%d gid=%d", name, st.Mode(), sys.Uid, sys.Gid))
 			for _, l := range strings.Split(string(text), "\n") {
-				lines = append(lines, name+": "+h.plain(l))
+				switch {
+				case strings.HasPrefix(l, "Content-Description: Notification"):
+					prose = true
+				case strings.HasPrefix(l, "<"), strings.HasPrefix(l, "--"):
+					prose = false
+				}
+				if !prose { // each has words of its own
+					lines = append(lines, name+": "+h.plain(l))
+				}
 			}
 			return nil
 		})
@@ -124,7 +136,8 @@ var told = regexp.MustCompile(`status=|reject|from=<.*nrcpt|: hold:|: discard:|:
 func (h *house) events() (lines []string) {
 	for _, l := range strings.Split(h.log(), "\n") {
 		_, l, _ = strings.Cut(l, "postfix/")
-		if told.MatchString(l) {
+		// Debian's Postfix does not log what cleanup throws away.
+		if told.MatchString(l) && !strings.Contains(l, ": removed (") {
 			lines = append(lines, h.plain(l))
 		}
 	}
@@ -146,7 +159,10 @@ var variable = []struct {
 	{regexp.MustCompile(`userid \d+`), "userid N"},
 	{regexp.MustCompile(`size=\d+`), "size=N"}, // the path of the directory may be in it
 	{regexp.MustCompile(`\d+ of \d+ bytes`), "N bytes"},
-	{regexp.MustCompile(`, tls=none`), ""}, // newer than Debian's Postfix
+	{regexp.MustCompile(`, tls=none\??`), ""}, // newer than Debian's Postfix
+	{regexp.MustCompile(`(cannot update mailbox \S+/\w+)( for|:) .*`), "$1"},
+	{regexp.MustCompile(`\bl[12](@example\.com>(, orig_to=<l1@example\.com>)?)?`), "LOOP"}, // seen at another turn
+	{regexp.MustCompile(` \)$`), ")"},                                                      // a command's last line break
 }
 
 func (h *house) plain(l string) string {
