@@ -85,6 +85,10 @@ func TestSetExternal(t *testing.T) {
 	if got, want := External(list), `a@b.example, "c d" <e.example>`; got != want {
 		t.Errorf("rewritten list = %q, want %q", got, want)
 	}
+	list[0].SetExternal("")
+	if got, want := External(list[:1]), `""`; got != want {
+		t.Errorf("an empty address in a header = %q, want %q", got, want)
+	}
 	a := NewAddress("two words")
 	if got, want := a.Internal(), "two words"; got != want {
 		t.Errorf("words of a new address stay apart: %q, want %q", got, want)

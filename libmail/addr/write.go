@@ -97,7 +97,7 @@ func (w *writer) comma() {
 func (w *writer) token(list []Token, i int) {
 	switch t := &list[i]; t.Kind {
 	case Address:
-		quoted := Quote(t.Internal())
+		quoted := QuoteWith(t.Internal(), EightBitClean)
 		w.address, w.length = t, len(quoted)
 		w.out = append(w.out, quoted...)
 	case Atom, Comment:
@@ -144,7 +144,7 @@ func (w *writer) trim() {
 	w.dropped = append(w.dropped, string(w.out[w.start:]))
 	w.out = append(w.out[:w.start], '<')
 	if w.address.Kind == Address {
-		w.out = append(w.out, Quote(w.address.Internal())...)
+		w.out = append(w.out, QuoteWith(w.address.Internal(), EightBitClean)...)
 	}
 	w.out = append(w.out, '>')
 }
