@@ -26,7 +26,7 @@
 //
 // address_verify_service_name, always_add_missing_headers, always_bcc,
 // body_checks, body_checks_size_limit, bounce_service_name, canonical_classes,
-// canonical_maps, cleanup_replace_stray_cr_lf, defer_service_name,
+// canonical_maps, cleanup_replace_stray_cr_lf,
 // delay_logging_resolution_limit, delay_warning_time,
 // detect_8bit_encoding_header, disable_mime_input_processing,
 // disable_verp_bounces, double_bounce_sender, duplicate_filter_limit,
