@@ -236,7 +236,7 @@ func (s *session) serverAccess(st *step, name string, kind resolver.Type, sub su
 // hostAccess looks up the addresses of a server; count is how many there have
 // been.
 func (s *session) hostAccess(st *step, host string, kind resolver.Type, sub subject, count *int) (v verdict, more bool) {
-	answer, err := s.dns.Addresses(s.ctx, host)
+	answer, err := s.native.Addresses(s.ctx, host)
 	if err != nil {
 		if kind != resolver.A {
 			s.log.Warning("Unable to look up %v host %s for %s %s: %s", kind, host, sub.class, sub.name, lookupText(err))

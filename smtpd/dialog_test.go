@@ -154,7 +154,7 @@ func (b *testbed) resolves(text string) {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	b.dns = resolver.New(resolver.Options{ResolvConf: path, Filter: replyFilter(b.tables.dnsFilter)})
+	b.lookUp(path)
 }
 
 // fakeAnvil says how often each event has happened.

@@ -112,8 +112,14 @@ func newTestbed(t testing.TB, settings string, files map[string]string) *testbed
 	b.flush = proto.NewFlushClient(b.listen("flush", func(c *ipc.Conn) error {
 		return proto.ServeFlush(c, b.flushSites)
 	}), time.Minute)
-	b.dns = resolver.New(resolver.Options{ResolvConf: "/dev/null"})
+	b.lookUp("/dev/null")
 	return b
+}
+
+// lookUp asks the servers of a resolv.conf; $dir/hosts may have names.
+func (b *testbed) lookUp(resolvConf string) {
+	b.dns = resolver.New(resolver.Options{ResolvConf: resolvConf, Filter: replyFilter(b.tables.dnsFilter)})
+	b.native = resolver.New(resolver.Options{ResolvConf: resolvConf, Sources: resolver.Native, Hosts: filepath.Join(b.dir, "hosts")})
 }
 
 // listen serves a Unix socket of the testbed.

@@ -130,10 +130,9 @@ func (d *daemon) start(env *server.Env) (server.Service, error) {
 	if sv.params.anvil.any() && !d.alone {
 		sv.anvil = proto.NewAnvilClient("private/"+c.String("anvil_service_name"), limit)
 	}
-	sv.dns = resolver.New(resolver.Options{
-		Protocols: resolver.ParseProtocols(c.String("inet_protocols")), Sources: resolver.DNS | resolver.Native,
-		Filter: replyFilter(sv.tables.dnsFilter),
-	})
+	protocols := resolver.ParseProtocols(c.String("inet_protocols"))
+	sv.dns = resolver.New(resolver.Options{Protocols: protocols, Filter: replyFilter(sv.tables.dnsFilter)})
+	sv.native = resolver.New(resolver.Options{Protocols: protocols, Sources: resolver.Native})
 	if free := float64(sv.params.minFree); free > 0 && free/spaceFactor < float64(sv.params.messageLimit) {
 		sv.log.Warning("queue_minfree(%d) should be at least %g*message_size_limit(%d)", sv.params.minFree, spaceFactor, sv.params.messageLimit)
 	}

@@ -125,7 +125,7 @@ func (s *session) lookupNames(ctx context.Context) {
 	if !s.params.peerLookup || !c.ip.IsValid() {
 		return
 	}
-	answer, err := s.dns.PTR(ctx, c.ip)
+	answer, err := s.native.PTR(ctx, c.ip)
 	if err != nil {
 		if resolver.Temporary(err) {
 			c.nameStatus, c.reverseStatus = nameTemporary, nameTemporary
@@ -155,7 +155,7 @@ func (s *session) lookupNames(ctx context.Context) {
 
 // addresses looks up the addresses of a host in the family of like.
 func (s *session) addresses(ctx context.Context, host string, like netip.Addr) ([]netip.Addr, error) {
-	answer, err := s.dns.Addresses(ctx, host)
+	answer, err := s.native.Addresses(ctx, host)
 	if err != nil {
 		return nil, err
 	}

@@ -104,7 +104,7 @@ func (s *session) isExchanger(hosts []resolver.Host, who subject) bool {
 		}
 	}
 	for _, h := range hosts {
-		for _, ip := range s.exchangerAddresses(h.Name, who) {
+		for _, ip := range s.exchangerAddresses(s.native, h.Name, who) {
 			if contains(s.ownAddresses, ip) || contains(s.proxyAddresses, ip) {
 				return true
 			}
@@ -117,7 +117,7 @@ func (s *session) isExchanger(hosts []resolver.Host, who subject) bool {
 // permit_mx_backup_networks.
 func (s *session) inNetworks(hosts []resolver.Host, who subject) bool {
 	for _, h := range hosts {
-		addresses := s.exchangerAddresses(h.Name, who)
+		addresses := s.exchangerAddresses(s.dns, h.Name, who)
 		for _, ip := range addresses {
 			match, err := s.lists.relayMX.Match(h.Name, ip.String())
 			if err != nil {
@@ -136,8 +136,8 @@ func (s *session) inNetworks(hosts []resolver.Host, who subject) bool {
 
 // exchangerAddresses looks up a mail exchanger. Without an answer refusals
 // become temporary.
-func (s *session) exchangerAddresses(host string, who subject) []netip.Addr {
-	answer, err := s.dns.Addresses(s.ctx, host)
+func (s *session) exchangerAddresses(from *resolver.Resolver, host string, who subject) []netip.Addr {
+	answer, err := from.Addresses(s.ctx, host)
 	if err != nil {
 		s.deferRefusal(450, "4.4.4", "<%s>: %s rejected: Unable to look up mail exchanger host %s: %s", who.name, who.class, host, lookupText(err))
 		return nil

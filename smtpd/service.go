@@ -33,7 +33,8 @@ type service struct {
 	flush        *proto.FlushClient
 	anvil        counter // nil: no limits
 	dns          *resolver.Resolver
-	saslServer   saslServer // nil: no authentication
+	native       *resolver.Resolver // the hosts file before the DNS, as the C library has it
+	saslServer   saslServer         // nil: no authentication
 	saslSettings saslSettings
 	encryption   *tlsServer // nil: no usable certificate
 
