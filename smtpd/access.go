@@ -101,6 +101,9 @@ func (s *session) parseWords(words []string) list {
 			default:
 				st.wrong = "restriction " + st.name + " needs an argument"
 			}
+			if err := checkList(st.arg); st.rule.argument == domainArgument && err != nil {
+				st.wrong = fmt.Sprintf("restriction %s: %v", st.name, err)
+			}
 			if st.rule.argument == tableArgument || st.rule.argument == serverArgument {
 				st.wrong = "restriction " + st.name + " cannot be used inside SMTPD access maps"
 			}

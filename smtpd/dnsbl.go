@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -207,60 +208,80 @@ func (s *session) permitListed(st *step, sub subject, query, what string) verdic
 	return dunno
 }
 
-// matchesAny reports whether an address matches a pattern such as
-// "127.0.0.[1;4..8]": four octets, each a number or a list of numbers and
-// ranges.
-func matchesAny(pattern string, addresses []netip.Addr) bool {
-	for _, a := range addresses {
-		if a.Is4() && matchesPattern(pattern, a.As4()) {
-			return true
+// An octetFilter is a pattern such as "127.0.0.[1;4..8]": four octets, each a
+// number or a list of numbers and ranges.
+type octetFilter [4][]octetRange
+
+type octetRange struct{ low, high byte }
+
+func parseFilter(pattern string) (f octetFilter, err error) {
+	rest := pattern
+	for i := range f {
+		if i > 0 {
+			var ok bool
+			if rest, ok = strings.CutPrefix(rest, "."); !ok {
+				return f, fmt.Errorf("bad address pattern %q: want four octets", pattern)
+			}
+		}
+		part, after := rest, ""
+		if inner, ok := strings.CutPrefix(rest, "["); ok {
+			if part, after, ok = strings.Cut(inner, "]"); !ok {
+				return f, fmt.Errorf("bad address pattern %q: missing ']'", pattern)
+			}
+		} else if n := strings.IndexByte(rest, '.'); n >= 0 {
+			part, after = rest[:n], rest[n:]
+		}
+		rest = after
+		for _, text := range strings.Split(part, ";") {
+			r, err := parseRange(text)
+			if err != nil {
+				return f, fmt.Errorf("bad address pattern %q: %w", pattern, err)
+			}
+			f[i] = append(f[i], r)
 		}
 	}
-	return false
+	if rest != "" {
+		return f, fmt.Errorf("bad address pattern %q: text after four octets", pattern)
+	}
+	return f, nil
 }
 
-func matchesPattern(pattern string, octets [4]byte) bool {
+// parseRange reads "4" or "4..8".
+func parseRange(text string) (octetRange, error) {
+	low, high, isRange := strings.Cut(text, "..")
+	if !isRange {
+		high = low
+	}
+	from, err1 := strconv.ParseUint(low, 10, 8)
+	to, err2 := strconv.ParseUint(high, 10, 8)
+	if err1 != nil || err2 != nil || from > to {
+		return octetRange{}, fmt.Errorf("%q is no octet and no range of octets", text)
+	}
+	return octetRange{byte(from), byte(to)}, nil
+}
+
+func (f *octetFilter) matches(octets [4]byte) bool {
 	for i, octet := range octets {
-		var part string
-		if i > 0 {
-			rest, ok := strings.CutPrefix(pattern, ".")
-			if !ok {
-				return false
-			}
-			pattern = rest
-		}
-		if strings.HasPrefix(pattern, "[") {
-			inner, rest, ok := strings.Cut(pattern[1:], "]")
-			if !ok {
-				return false
-			}
-			part, pattern = inner, rest
-		} else {
-			n := strings.IndexByte(pattern, '.')
-			if n < 0 {
-				n = len(pattern)
-			}
-			part, pattern = pattern[:n], pattern[n:]
-		}
-		if !inRanges(part, octet) {
+		if !slices.ContainsFunc(f[i], func(r octetRange) bool { return r.low <= octet && octet <= r.high }) {
 			return false
 		}
 	}
-	return pattern == ""
+	return true
 }
 
-// inRanges reads "1;4..8".
-func inRanges(text string, octet byte) bool {
-	for _, r := range strings.Split(text, ";") {
-		low, high, isRange := strings.Cut(r, "..")
-		if !isRange {
-			high = low
-		}
-		from, err1 := strconv.ParseUint(low, 10, 8)
-		to, err2 := strconv.ParseUint(high, 10, 8)
-		if err1 == nil && err2 == nil && uint64(octet) >= from && uint64(octet) <= to {
-			return true
-		}
+// checkList finds fault with the argument of a list restriction.
+func checkList(domain string) error {
+	_, pattern, filtered := strings.Cut(domain, "=")
+	if !filtered {
+		return nil
 	}
-	return false
+	_, err := parseFilter(pattern)
+	return err
+}
+
+// matchesAny reports whether an address passes the filter of a list. The
+// filter was checked when the restriction was read.
+func matchesAny(pattern string, addresses []netip.Addr) bool {
+	f, err := parseFilter(pattern)
+	return err == nil && slices.ContainsFunc(addresses, func(a netip.Addr) bool { return a.Is4() && f.matches(a.As4()) })
 }

@@ -4,7 +4,7 @@ import (
 	"testing"
 )
 
-func TestMatchesPattern(t *testing.T) {
+func TestFilterOfLists(t *testing.T) {
 	for _, c := range []struct {
 		pattern string
 		octets  [4]byte
@@ -16,15 +16,15 @@ func TestMatchesPattern(t *testing.T) {
 		{"127.0.0.[1;4..8]", [4]byte{127, 0, 0, 3}, false},
 		{"127.0.0.[1;4..8]", [4]byte{127, 0, 0, 8}, true},
 		{"[127].[0..255].0.[2..2]", [4]byte{127, 9, 0, 2}, true},
-		{"127.0.0", [4]byte{127, 0, 0, 0}, false},
-		{"127.0.0.2.1", [4]byte{127, 0, 0, 2}, false},
-		{"127.0.0.[2", [4]byte{127, 0, 0, 2}, false},
-		{"127.0.0.x", [4]byte{127, 0, 0, 2}, false},
-		{"127.0.0.256", [4]byte{127, 0, 0, 0}, false},
-		{"", [4]byte{}, false},
 	} {
-		if got := matchesPattern(c.pattern, c.octets); got != c.want {
-			t.Errorf("%q on %v: %v", c.pattern, c.octets, got)
+		f, err := parseFilter(c.pattern)
+		if err != nil || f.matches(c.octets) != c.want {
+			t.Errorf("%q on %v is not %v, %v", c.pattern, c.octets, c.want, err)
+		}
+	}
+	for _, pattern := range []string{"", "127", "127.0.0", "127.0.0.2.1", "127.0.0.[2", "127.0.0.2]", "127.0.0.x", "127.0.0.256", "127.0.0.[8..4]", "127.0.0.[]", "127.0.0.[1]2"} {
+		if f, err := parseFilter(pattern); err == nil {
+			t.Errorf("%q is %v", pattern, f)
 		}
 	}
 }

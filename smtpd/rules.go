@@ -160,6 +160,8 @@ func (sv *service) parseArgument(st *step, word string, o table.Options) (err er
 	case domainArgument:
 		if word == "" {
 			sv.log.Warning("restriction %s requires domain name argument", st.name)
+		} else if err := checkList(word); err != nil {
+			st.wrong = fmt.Sprintf("restriction %s: %v", st.name, err)
 		}
 	}
 	return err
