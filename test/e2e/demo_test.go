@@ -25,7 +25,18 @@ func demonstration(t *testing.T, args ...string) (cmd *exec.Cmd, temp string) {
 	if err := os.Chmod(temp, 0o777); err != nil {
 		t.Fatal(err)
 	}
-	args = append([]string{"-c", filepath.Join(mailtest.Top(), "etc"), "demo"}, args...)
+	etc, err := os.MkdirTemp("", "pe") // the source tree may be closed to the account
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(etc) }) // as above
+	if err := os.Chmod(etc, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.CopyFS(etc, os.DirFS(filepath.Join(mailtest.Top(), "etc"))); err != nil {
+		t.Fatal(err)
+	}
+	args = append([]string{"-c", etc, "demo"}, args...)
 	cmd = exec.Command(filepath.Join(mailtest.Programs(t), "postroad"), args...)
 	cmd.Dir = temp
 	cmd.Env = []string{"PATH=/usr/bin:/bin", "HOME=/", "TMPDIR=" + temp}
