@@ -11,7 +11,7 @@ import (
 // than that do not stop it, and it serves on when they have gone.
 func TestDescriptors(t *testing.T) {
 	if times() == 1 {
-		t.Skip("needs an idle machine: make crash runs it")
+		t.Skip("fails now: with the services of the shipped master.cf 64 descriptors are too few for master; make crash shows it")
 	}
 	s := newSuite(t)
 	s.Run("", "postalias", "hash:"+filepath.Join(s.Dir, "etc", "aliases"))
