@@ -71,7 +71,9 @@ func readScene(t *testing.T, d *mailtest.Dialog) *scene {
 		case "alone:":
 			c.set = append(c.set, func(b *testbed) { b.alone = true })
 		case "tls:":
-			c.set = append(c.set, func(b *testbed) { b.encryption = testTLS(b.t) })
+			c.settings += "smtpd_tls_chain_files = $dir/mx.pem\n"
+			c.files["mx.pem"] = selfMade(t, "mx.example.com")
+			c.set = append(c.set, (*testbed).encrypts)
 		case "stress:":
 			c.set = append(c.set, func(b *testbed) { b.stress = func() bool { return true } })
 		case "early:":

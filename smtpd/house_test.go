@@ -88,9 +88,7 @@ func newTestbed(t testing.TB, settings string, files map[string]string) *testbed
 	b := &testbed{t: t, dir: dir}
 	files["main.cf"] = testHost + "queue_directory = " + dir + "\n" + strings.ReplaceAll(settings, "$dir", dir)
 	for name, text := range files {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0600); err != nil {
-			t.Fatal(err)
-		}
+		b.write(name, text)
 	}
 	c, err := conf.Load(dir)
 	if err != nil {
@@ -120,6 +118,13 @@ func newTestbed(t testing.TB, settings string, files map[string]string) *testbed
 func (b *testbed) lookUp(resolvConf string) {
 	b.dns = resolver.New(resolver.Options{ResolvConf: resolvConf, Filter: replyFilter(b.tables.dnsFilter)})
 	b.native = resolver.New(resolver.Options{ResolvConf: resolvConf, Sources: resolver.Native, Hosts: filepath.Join(b.dir, "hosts")})
+}
+
+// write makes a file in $dir.
+func (b *testbed) write(name, text string) {
+	if err := os.WriteFile(filepath.Join(b.dir, name), []byte(text), 0600); err != nil {
+		b.t.Fatal(err)
+	}
 }
 
 // listen serves a Unix socket of the testbed.

@@ -60,8 +60,8 @@
 // verp_delimiter_filter, virtual_alias_maps, virtual_mailbox_maps; the
 // restrictions and tables that these name, and the tls_ parameters.
 //
-// Of those, milters (smtpd_milters), the before-queue filter (smtpd_proxy_*)
-// and tls_server_sni_maps have no effect.
+// Of those, milters (smtpd_milters) and the before-queue filter (smtpd_proxy_*)
+// have no effect.
 package main
 
 import (
@@ -107,7 +107,7 @@ func (d *daemon) open(env *server.Env) (err error) {
 	if d.alone {
 		return nil // a user's process reads no keys and asks nobody
 	}
-	if err := sv.openTLS(); err != nil {
+	if err := sv.openTLS(o); err != nil {
 		return err
 	}
 	return sv.saslClient()

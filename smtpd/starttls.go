@@ -10,10 +10,12 @@ import (
 	"path/filepath"
 	"strings"
 
+	"postroad/libmail/addr"
 	"postroad/libmail/conf"
 	"postroad/libmail/maillog"
 	"postroad/libmail/proto"
 	"postroad/libmail/smtpwire"
+	"postroad/libmail/table"
 	"postroad/libmail/tlsconf"
 )
 
@@ -68,13 +70,14 @@ func readTLS(c *conf.Config) (tlsSettings, error) {
 type tlsServer struct {
 	config *tls.Config
 	keys   *tlsconf.Keys
+	names  *sniKeys // nil: clients that call a name are no different
 	roots  *x509.CertPool
 }
 
 // openTLS reads certificates and keys, while the program may. Without a
 // certificate STARTTLS is announced but does not work: a client that insists on
 // it shall not fall back to plain text without a word in the log.
-func (sv *service) openTLS() error {
+func (sv *service) openTLS(o table.Options) error {
 	c, t := sv.params.conf, &sv.params.tls
 	if !t.offered {
 		return nil
@@ -94,7 +97,25 @@ func (sv *service) openTLS() error {
 	if err != nil {
 		return err
 	}
-	o := tlsconf.ServerOptions{Keys: keys, ClientCAs: roots, Tickets: &tlsconf.Tickets{}}
+	e := &tlsServer{keys: keys, roots: roots}
+	if list := c.List("tls_server_sni_maps"); len(list) > 0 {
+		o.FileValues = true
+		maps, err := table.OpenMaps("tls_server_sni_maps", list, o)
+		if err != nil {
+			return err
+		}
+		e.names = &sniKeys{maps: maps, log: sv.log}
+	}
+	if err := e.configure(c, *t, sv.log); err != nil {
+		return err
+	}
+	sv.encryption = e
+	return nil
+}
+
+// configure makes the configuration for crypto/tls.
+func (e *tlsServer) configure(c *conf.Config, t tlsSettings, log *maillog.Logger) (err error) {
+	o := tlsconf.ServerOptions{Keys: e.keys, ClientCAs: e.roots, Tickets: &tlsconf.Tickets{}, SNI: e.names.find}
 	o.Rules = tlsconf.Rules{
 		Protocols:  c.String("smtpd_tls_protocols"),
 		Grade:      c.String("smtpd_tls_ciphers"),
@@ -107,15 +128,27 @@ func (sv *service) openTLS() error {
 	if t.asksCert {
 		o.AskCert = tls.RequestClientCert
 	}
-	config, warning, err := tlsconf.NewServer(o)
-	if err != nil {
+	var warning string
+	if e.config, warning, err = tlsconf.NewServer(o); err != nil {
 		return err
 	}
 	if warning != "" {
-		sv.log.Warning("%s", warning)
+		log.Warning("%s", warning)
 	}
-	sv.encryption = &tlsServer{config: config, keys: keys, roots: roots}
+	e.noteShown()
 	return nil
+}
+
+// noteShown makes the connection know which certificate its client was shown.
+func (e *tlsServer) noteShown() {
+	choose := e.config.GetCertificate
+	e.config.GetCertificate = func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+		cert, err := choose(hello)
+		if c, ok := hello.Conn.(*timedConn); ok && err == nil {
+			c.shown = cert.Leaf
+		}
+		return cert, err
+	}
 }
 
 // selfSigned is what a service that takes no mail without TLS does when no
@@ -147,6 +180,7 @@ type tlsState struct {
 	conn    *tls.Conn
 	session tlsconf.Session
 	peer    *tlsconf.Peer
+	sni     string // name that the client called, with tls_server_sni_maps
 }
 
 // cmdSTARTTLS begins TLS (RFC 3207 §4).
@@ -227,17 +261,31 @@ func (s *session) handshake() error {
 		Roots: s.encryption.roots, Depth: s.params.tls.depth, Digest: s.params.tls.digest,
 		Usage: x509.ExtKeyUsageClientAuth, Now: s.clock.Now(),
 	})
-	var own *x509.Certificate
-	if certs := s.encryption.keys.Certificates(); len(certs) > 0 {
-		own = certs[0].Leaf
-	}
-	s.tls = &tlsState{conn: conn, session: tlsconf.Describe(state, peer, own, tlsconf.ServerSide)}
+	s.tls = &tlsState{conn: conn, session: tlsconf.Describe(state, peer, s.wire.timed.shown, tlsconf.ServerSide)}
+	s.calledName(state.ServerName)
 	s.tls.peer = &s.tls.session.Peer
 	s.wire.conn = conn
 	if s.params.tls.logLevel > 0 {
-		s.log.Info("%s", s.tls.session.Summary("from "+s.client.namaddr))
+		from := "from " + s.client.namaddr
+		if s.tls.sni != "" {
+			from += " to " + s.tls.sni
+		}
+		s.log.Info("%s", s.tls.session.Summary(from))
 	}
 	return nil
+}
+
+// calledName notes the name that the client called us by, where that matters.
+func (s *session) calledName(name string) {
+	switch names := s.encryption.names; {
+	case names == nil || name == "":
+	case !addr.ValidHostname(name):
+		s.log.Warning("TLS SNI from %s is invalid: %s", s.client.namaddr, name)
+	default:
+		if s.tls.sni = name; names.find(name) == nil {
+			s.log.Info("TLS SNI %s from %s not matched, using default chain", name, s.client.namaddr)
+		}
+	}
 }
 
 func (s *session) logHandshake(err error) {
@@ -339,7 +387,7 @@ func tlsAttributes(t *tlsState) (a policyTLS) {
 	}
 	a = policyTLS{
 		fingerprint: t.peer.FingerprintCert, pubkeyFingerprint: t.peer.FingerprintPubkey,
-		protocol: t.session.Protocol, cipher: t.session.Cipher, bits: t.session.Bits, sni: t.session.ServerName,
+		protocol: t.session.Protocol, cipher: t.session.Cipher, bits: t.session.Bits, sni: t.sni,
 	}
 	if t.peer.Trusted {
 		a.subject, a.issuer = smtpwire.EncodeXtext(t.peer.Subject, ""), smtpwire.EncodeXtext(t.peer.Issuer, "")

@@ -30,6 +30,7 @@ mynetworks = 127.0.0.0/8, 203.0.113.0/24
 message_size_limit = 20480000
 fast_flush_domains =
 smtpd_tls_security_level = may
+smtpd_tls_chain_files = $dir/mx.pem
 `
 
 // tortureModes are the two ways in which the transcripts were made.
@@ -108,8 +109,8 @@ func readJSON(t *testing.T, path string, to any) {
 // playTorture sends each step in one write and compares the replies with the
 // transcript, to the byte.
 func playTorture(t *testing.T, settings string, c tortureCase, want transcript, newer map[string]string) {
-	b := newTestbed(t, tortureHost+settings, map[string]string{})
-	b.service.encryption = testTLS(t)
+	b := newTestbed(t, tortureHost+settings, map[string]string{"mx.pem": selfMade(t, "mail.conf.test")})
+	b.encrypts()
 	p := &torturePlay{t: t, expected: want.Transcript, newer: newer}
 	if string(c.Steps[0]) == `"EARLY"` {
 		p.conn = b.connect("EHLO client.example\r\nMAIL FROM:<a@example.org>\r\nRCPT TO:<user3@conf.test>\r\n")

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"crypto/x509"
 	"errors"
 	"io"
 	"net"
@@ -142,6 +143,7 @@ type timedConn struct {
 	budget  time.Duration
 	minRate int // content bytes per second that keep the budget; 0: nothing does
 	lastIO  time.Time
+	shown   *x509.Certificate // to the client, in TLS
 
 	mu      sync.Mutex
 	idle    bool // the session waits for a command and holds no transaction

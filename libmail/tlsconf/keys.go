@@ -52,6 +52,16 @@ func Open(s Sources) (*Keys, error) {
 	return k, nil
 }
 
+// ParseKeys reads certificates from text in the form of chain files, such as a
+// value of tls_server_sni_maps holds. They stay as they are.
+func ParseKeys(text []byte) (*Keys, error) {
+	certs, err := parseChains(text)
+	if err != nil {
+		return nil, err
+	}
+	return &Keys{certs: certs}, nil
+}
+
 // Close ends the watch over the files.
 func (k *Keys) Close() { k.watch.close() }
 
