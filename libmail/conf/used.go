@@ -625,6 +625,7 @@ var usedNames = map[string]bool{
 	"tcp_windowsize":                                         true,
 	"tls_append_default_CA":                                  true,
 	"tls_required_enable":                                    true,
+	"tls_server_sni_maps":                                    true,
 	"trace_service_name":                                     true,
 	"transport_delivery_slot_cost":                           true,
 	"transport_delivery_slot_discount":                       true,
