@@ -48,7 +48,8 @@
 // relay_domains_reject_code, relay_recipient_maps, requiretls_enable,
 // rewrite_service_name, sender_canonical_maps, show_user_unknown_table_name,
 // smtputf8_autodetect_classes, smtputf8_enable, soft_bounce, stress,
-// strict_rfc821_envelopes, strict_smtputf8, unknown_address_reject_code,
+// strict_rfc821_envelopes, strict_smtputf8, tls_server_sni_maps,
+// unknown_address_reject_code,
 // unknown_address_tempfail_action, unknown_client_reject_code,
 // unknown_helo_hostname_tempfail_action, unknown_hostname_reject_code,
 // unknown_local_recipient_reject_code, unknown_relay_recipient_reject_code,
@@ -99,7 +100,7 @@ func (d *daemon) open(env *server.Env) (err error) {
 	sv.log, sv.clock, sv.name = env.Log, env.Clock, env.Service
 	sv.stress, sv.restart, sv.stopping = env.Stress, env.Restart, env.Stopping()
 	d.alone = env.Stdio && !runsAs(env.Conf.String("mail_owner"))
-	o := table.Options{Delimiters: sv.params.delimiters, UTF8: sv.params.utf8, Log: env.Log, Trust: table.NoProxy}
+	o := table.Options{Delimiters: sv.params.delimiters, UTF8: sv.params.utf8, Log: env.Log, Proxy: proto.TableProxy(env.Conf)}
 	o.Stale = func(name string) { env.Restart("table " + name + " has changed") }
 	if err := sv.load(o); err != nil {
 		return err
